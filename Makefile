@@ -1,0 +1,51 @@
+# make demo [COURSE=directory or .tar.gz]   export a course, watched live in the terminal
+# make test                                 the tests that need no service
+# make lint                                 style, types, imports
+# make clean                                forget the virtual environment
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(PYTHON) example_project/manage.py demo $(if $(COURSE),--course "$(COURSE)")
+
+test: $(VENV)/.test
+	$(PYTEST)
+
+lint: $(VENV)/.lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV)
+
+# The newest Python that this project is tested with and that can make virtual environments; a
+# command of that name may exist and still not work, so each is tried.
+$(PYTHON):
+	@for python in python3.13 python3.12 python3.11 python3; do \
+	    if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	        >/dev/null 2>&1; then \
+	        echo "Making $(VENV) with $$($$python --version)"; \
+	        $$python -m venv $(VENV) && exec $(PYTHON) -m pip install --quiet --upgrade pip; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "No Python 3.11 or newer with venv was found (python3.13, 3.12, 3.11, python3)." >&2; \
+	exit 1
+
+$(VENV)/.demo: pyproject.toml | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --editable '.[demo,filters,openapi,rules]' --group test
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --editable '.[demo,filters,openapi,rules]' --group lint
+	@touch $@

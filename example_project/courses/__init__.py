@@ -1,0 +1,1 @@
+"""The site's courses: reading, exporting and importing Open Learning XML (OLX)."""

@@ -1,0 +1,53 @@
+"""What the commands that submit a workflow share."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from user_workflows.canvas import Workflow
+
+
+def demo_user() -> User:
+    """The user who owns what is started from the command line."""
+    defaults = {"email": "demo@example.com"}
+    return User.objects.get_or_create(username="demo", defaults=defaults)[0]
+
+
+def existing(text: str) -> Path:
+    """The absolute path that a user gave, if there is something."""
+    path = Path(text).expanduser().resolve()
+    if not path.exists():
+        raise CommandError(f"There is no file or folder '{text}'")
+    return path
+
+
+class SubmitCommand(BaseCommand):
+    """Submits a course to a workflow, for a worker that runs elsewhere."""
+
+    make_workflow: Callable[[Path, User], Workflow]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The course, and whether to stay."""
+        parser.add_argument("course", help="An OLX course: a folder or a .tar.gz archive")
+        parser.add_argument("--watch", action="store_true", help="Show it until it is done")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Submit, and say under which id."""
+        status = type(self).make_workflow(existing(options["course"]), demo_user()).delay()
+        self.stdout.write(str(status.uuid))
+        if options["watch"]:
+            try:
+                call_command("watch_workflow", str(status.uuid), stdout=self.stdout)
+            except KeyboardInterrupt:
+                sys.exit(130)
+            status.refresh_from_db()
+            if status.is_settled and status.phase not in ("SUCCEEDED", "PARTIAL"):
+                sys.exit(1)

@@ -1,0 +1,1 @@
+"""What real workers, in processes of their own, make of workflows."""

@@ -1,0 +1,134 @@
+"""Canceling what real workers are busy with."""
+
+from typing import Any
+
+import pytest
+from celery.result import AsyncResult
+
+from tests.acceptance import tasks
+from tests.acceptance.harness import PATIENCE, Worker
+from tests.acceptance.trees import (
+    bodies,
+    caused,
+    leaf,
+    phases,
+    settled,
+    show,
+    step,
+)
+from user_workflows import handlers
+from user_workflows.canvas import chain, chord, group, workflow
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+
+DONE, CANCELED, SKIPPED = Phase.SUCCEEDED, Phase.CANCELED, Phase.SKIPPED
+
+
+@pytest.mark.parametrize("worker", ["prefork", "threads", "solo"], indirect=True)
+def test_canceling_a_chain_stops_its_running_task_at_the_next_progress_call(
+    worker: Worker, user: Any
+) -> None:
+    canvas = chain(step(tasks.work, "a"), step(tasks.hold, "stopped"), step(tasks.work, "c"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "stopped")
+    cancellation = UserTaskStatus.objects.get(pk=root.pk).cancel()
+    asked = UserTaskStatus.objects.get(pk=root.pk)
+    worker.let_go("stopped")
+    root = settled(root)
+
+    assert (cancellation.pending, cancellation.running, cancellation.finished) == (1, 1, 1)
+    assert asked.phase == CANCELED
+    assert not asked.is_settled
+    assert phases(root) == {"a": DONE, "stopped": CANCELED, "c": CANCELED}, show(root)
+    assert root.phase == CANCELED
+    assert bodies(worker, root) == {"a": 1, "stopped": 1}
+    assert worker.events("released", "stopped")
+    assert not worker.events("went on", "stopped")
+    assert_finished_once(worker, root)
+
+
+def test_a_task_that_ignores_its_cancellation_stays_canceled_and_nothing_follows(
+    worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate alone must hold: the workers are not told."""
+    monkeypatch.setattr(handlers, "tell_workers", lambda *args, **kwargs: None)
+    canvas = chain(step(tasks.hold_plain, "deaf"), step(tasks.add, "b"), step(tasks.add, "c"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "deaf")
+    root.cancel()
+    worker.let_go("deaf")
+    after = settled(root)
+
+    assert set(phases(after).values()) == {CANCELED}, show(after)
+    assert bodies(worker, after) == {"deaf": 1}
+    assert AsyncResult(leaf(after, "b").task_id, app=worker.app).state == "REVOKED"
+    assert AsyncResult(leaf(after, "c").task_id, app=worker.app).state == "REVOKED"
+    assert_finished_once(worker, after)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["workers told", "gate alone"])
+def test_canceled_chord_headers_that_wait_never_run_and_all_is_settled_at_once(
+    worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    if not told:
+        monkeypatch.setattr(handlers, "tell_workers", lambda *args, **kwargs: None)
+    header = [step(tasks.work, name).set(countdown=1) for name in "abc"]
+    root = workflow(chain(chord(header, step(tasks.work, "body")), step(tasks.add, "d")), user=user)
+    status = root.delay()
+    UserTaskStatus.objects.get(pk=status.pk).cancel()
+    after = settled(status, timeout=1)
+    tasks.add.s().apply_async(countdown=1.3).get(timeout=PATIENCE)
+
+    assert set(phases(after).values()) == {CANCELED}, show(after)
+    assert not bodies(worker, after)
+
+
+def test_canceling_a_branch_leaves_the_others_and_skips_what_waits_for_it(
+    worker: Worker, user: Any
+) -> None:
+    branch = chain(step(tasks.hold, "branch"), step(tasks.work, "next"), name="The branch")
+    canvas = chain(group(branch, step(tasks.work, "sibling", 1)), step(tasks.work, "after"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "branch")
+    UserTaskStatus.objects.get(tree_id=root.tree_id, name="The branch").cancel()
+    worker.let_go("branch")
+    root = settled(root)
+
+    assert phases(root) == {
+        "branch": CANCELED, "next": CANCELED, "sibling": DONE, "after": SKIPPED,
+    }, show(root)  # fmt: skip
+    assert set(caused(root)) == {"after"}
+    assert bodies(worker, root) == {"branch": 1, "sibling": 1}
+    assert_finished_once(worker, root)
+
+
+def test_a_forced_cancellation_ends_a_task_that_makes_no_progress_call(
+    worker: Worker, user: Any
+) -> None:
+    header = [step(tasks.hold_plain, "forced"), step(tasks.add, "a", 1)]
+    root = workflow(chord(header, step(tasks.work, "body")), user=user).delay()
+    worker.wait_for("ran", "forced")
+    UserTaskStatus.objects.get(pk=root.pk).cancel(force=True)
+    root = settled(root)
+
+    assert phases(root)["forced"] == phases(root)["body"] == CANCELED, show(root)
+    assert bodies(worker, root)["body"] == 0
+
+
+def assert_finished_once(worker: Worker, root: UserTaskStatus) -> None:
+    finished = [e for e in worker.events("finished") if e.task_id == root.task_id]
+    assert [event.more["phase"] for event in finished] == [CANCELED]
+
+
+def test_signals_are_sent_once_though_two_processes_settle(worker: Worker, user: Any) -> None:
+    """The submitting process cancels what waits, the worker ends what runs."""
+    canvas = chain(step(tasks.hold, "last"), step(tasks.work, "b"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "last")
+    leaf(root, "b").cancel()
+    worker.let_go("last")
+    root = settled(root)
+
+    assert phases(root) == {"last": DONE, "b": CANCELED}, show(root)
+    assert_finished_once(worker, root)
+    assert [e.task_id for e in worker.events("stopped")].count(leaf(root, "last").task_id) == 1

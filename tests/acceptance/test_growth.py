@@ -1,0 +1,167 @@
+"""Tasks that make tasks while they run, on real workers: replaced, sent, added to a chord."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.acceptance import tasks
+from tests.acceptance.harness import Worker, is_redis
+from tests.acceptance.trees import (
+    assert_signals_were_sent_once,
+    bodies,
+    drain,
+    errors,
+    leaf,
+    phases,
+    settled,
+    show,
+    step,
+)
+from user_workflows import trees
+from user_workflows.canvas import chain, chord, group, tracked, workflow
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import NodeType, Phase
+
+DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
+
+#: What a task becomes: the tasks that run in its place, and the number that comes of them.
+BECOMES: dict[str, tuple[set[str], float]] = {
+    "task": ({"g.x"}, 1),
+    "chain": ({"g.x", "g.y"}, 2),
+    "group": ({"g.x", "g.y"}, 3),
+    "chord": ({"g.x", "g.y", "g.z"}, 3),
+    "nested": ({"g.x", "g.y", "g.v", "g.z"}, 2),
+    "again": ({"g.x.x", "g.x.y"}, 2),
+}
+
+
+def one(name: str, number: int = 1) -> Any:
+    return step(tasks.work, name, number)
+
+
+#: The canvas around the task that grows, and what comes of it, given what comes of the task.
+PLACES: dict[str, tuple[Any, Any]] = {
+    "alone": (lambda g: g, lambda n: n),
+    "in a chain": (lambda g: chain(one("a"), g, step(tasks.work, "b", 5)), lambda n: n + 5),
+    "in a header": (
+        lambda g: chain(chord([one("a"), g], step(tasks.work, "body")), step(tasks.work, "b")),
+        lambda n: n + 1,
+    ),
+    "as a body": (lambda g: chain(chord([one("a"), one("c")], g), one("b")), lambda n: n + 1),
+}
+
+
+def sound(worker: Worker, root: UserTaskStatus) -> None:
+    assert trees.faults(root.tree_id) == []
+    tree = root.tree()
+    assert (root.completed_steps, root.total_steps) == (tree.completed_steps, tree.total_steps)
+    drain(worker)
+    # By tags: what a task becomes takes over its id.
+    ids = {node.task_id for node in tree.walk()}
+    ran = Counter(event.tag for event in worker.events() if event.task_id in ids)
+    assert set(ran.values()) == {1}, show(root)
+
+
+# Without native chords each takes seconds, in which Celery polls for results.
+@pytest.mark.parametrize("into", BECOMES if is_redis() else ["chain", "chord"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: str) -> None:
+    grown, number = BECOMES[into]
+    build, expected = PLACES[place]
+    # A name of the node would be kept; these take the tags of what runs.
+    grows = tasks.become.s(tag="g", into=into)
+    root = workflow(build(grows), user=user).delay()
+    after = settled(root)
+
+    found = phases(after)
+    assert set(found.values()) == {DONE}, show(after)
+    assert grown <= set(found)
+    assert "g" not in found
+    replaced = UserTaskStatus.objects.filter(tree_id=root.tree_id, node_type=NodeType.REPLACED)
+    assert replaced.count() == (2 if into == "again" else 1)
+    sound(worker, after)
+    assert_signals_were_sent_once(worker, after)
+    result = root.result.get(timeout=10)
+    assert tasks.total(result) == expected(number)
+
+
+@pytest.mark.parametrize("place", ["in a chain", "in a header"])
+def test_a_replacement_that_fails_stops_what_waits_for_the_task(
+    worker: Worker, user: Any, place: str
+) -> None:
+    build, _ = PLACES[place]
+    root = settled(workflow(build(tasks.become.s(tag="g", into="failing")), user=user).delay())
+    found = phases(root)
+
+    assert (found["g.x"], found["g.y"], found["a"]) == (FAILED, SKIPPED, DONE), show(root)
+    assert (found["b"], found.get("body", SKIPPED)) == (SKIPPED, SKIPPED)
+    assert root.phase == FAILED
+    assert errors(leaf(root, "g.x")) == ["The oven is cold."]
+    sound(worker, root)
+
+
+def test_a_replacement_may_fail_where_the_task_might(worker: Worker, user: Any) -> None:
+    grows = tracked(tasks.become.s(tag="g", into="failing"), allow_failure=True)
+    root = settled(workflow(group(grows, one("a")), user=user).delay())
+
+    assert phases(root) == {"g.x": FAILED, "g.y": SKIPPED, "a": DONE}, show(root)
+    sound(worker, root)
+
+
+@pytest.mark.parametrize("what", BECOMES if is_redis() else ["chain", "chord"])
+def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
+    worker: Worker, user: Any, what: str
+) -> None:
+    grown, _ = BECOMES[what]
+    canvas = chain(step(tasks.send, "g", 3, what=what), step(tasks.work, "b", 4))
+    root = workflow(canvas, user=user).delay()
+    after = settled(root)
+
+    found = phases(after)
+    assert set(found.values()) == {DONE}, show(after)
+    assert grown | {"g", "b"} <= set(found)
+    sender = leaf(after, "g")
+    assert sender.is_container
+    assert all(leaf(after, name).is_descendant_of(sender) for name in grown)
+    assert root.result.get(timeout=5) == 7
+    sound(worker, after)
+    assert_signals_were_sent_once(worker, after)
+
+
+def test_a_failure_in_what_a_task_sends_makes_the_workflow_partial(
+    worker: Worker, user: Any
+) -> None:
+    canvas = chain(step(tasks.send, "g", what="failing"), one("b"))
+    root = settled(workflow(canvas, user=user).delay())
+
+    expected = {"g": Phase.PARTIAL, "g.x": FAILED, "g.y": SKIPPED, "b": DONE}
+    assert phases(root) == expected, show(root)
+    assert root.phase == Phase.PARTIAL
+    sound(worker, root)
+
+
+def test_tasks_added_to_a_chord_are_waited_for(worker: Worker, user: Any) -> None:
+    if not is_redis():
+        pytest.skip("Celery can add to a chord with results in Redis only")
+    canvas = chord([one("a"), step(tasks.add_more, "g", 5)], step(tasks.work, "body"))
+    root = workflow(canvas, user=user).delay()
+    after = settled(root)
+
+    assert phases(after) == dict.fromkeys(("a", "g", "g.x", "g.y", "body"), DONE), show(after)
+    assert root.result.get(timeout=5) == 36
+    sound(worker, after)
+
+
+def test_canceling_reaches_what_a_task_has_become(worker: Worker, user: Any) -> None:
+    canvas = chain(tasks.become.s(tag="g", into="chain"), step(tasks.hold, "held"), one("b"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "held")
+    UserTaskStatus.objects.get(pk=root.pk).cancel()
+    worker.let_go("held")
+    after = settled(root)
+
+    expected = {"g.x": DONE, "g.y": DONE, "held": Phase.CANCELED, "b": Phase.CANCELED}
+    assert phases(after) == expected, show(after)
+    assert after.phase == Phase.CANCELED
+    assert "b" not in bodies(worker, after)

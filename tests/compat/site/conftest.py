@@ -1,0 +1,14 @@
+"""Lets ``test_signals`` import the private helpers whose tests are left out."""
+
+import os
+import sys
+from importlib.util import find_spec
+from types import ModuleType
+
+UTILS = f"{os.environ['COMPAT_PACKAGE']}.utils"
+
+if find_spec(UTILS) is None:
+    helpers = ModuleType(UTILS)
+    for name in ("extract_proto2_embed", "extract_proto2_headers", "proto2_to_proto1"):
+        setattr(helpers, name, None)
+    sys.modules[UTILS] = helpers

@@ -1,0 +1,122 @@
+"""What several parts of the test suite share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from user_workflows import capture, user_task_stopped, workflow_finished
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import NodeType, Phase
+from user_workflows.plan import PlanNode
+
+_FRAME = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")
+
+
+def a_user(name: str = "learner") -> Any:
+    """A saved user of this name."""
+    return get_user_model().objects.get_or_create(username=name)[0]
+
+
+def assert_tree_is_sound(tree_id: int) -> None:
+    """The bounds of one tree say what its ``parent`` columns say; found apart from ``faults``.
+
+    Reading the bounds in ascending order as opening and closing brackets has to give back each
+    node's parent and level, with no bracket left over or used twice.
+    """
+    rows = UserTaskStatus.objects.filter(tree_id=tree_id).order_by()
+    nodes = {n.pk: n for n in rows}
+    root = nodes.get(tree_id)
+    assert root is not None, f"tree {tree_id}: no node has this key"
+    assert root.parent_id is None, f"tree {tree_id}: its root has a parent"
+    brackets = [(n.lft, 1, n.pk) for n in nodes.values()]
+    brackets += [(n.rght, -1, n.pk) for n in nodes.values()]
+    positions = [position for position, _, _ in brackets]
+    assert len(set(positions)) == len(positions), "a bound is taken twice"
+    assert min(positions) > 0, "a bound is not positive"
+    path: list[int] = []
+    for position, opens, pk in sorted(brackets):
+        if opens > 0:
+            node = nodes[pk]
+            assert node.parent_id == (path[-1] if path else None), f"node {pk} at {position}"
+            assert node.level == len(path), f"node {pk}: level {node.level}, not {len(path)}"
+            assert path or pk == tree_id, f"node {pk} lies outside of the root"
+            path.append(pk)
+        else:
+            assert path, f"node {pk} ends at {position} without having begun"
+            assert path.pop() == pk, f"node {pk} ends at {position}, within another"
+    assert not path
+    outside = UserTaskStatus.objects.filter(parent_id__in=nodes).exclude(tree_id=tree_id)
+    assert not outside.exists(), "a child is in another tree than its parent"
+
+
+@contextmanager
+def queries(count: int | None = None) -> Iterator[list[str]]:
+    """Collects the SQL that is run, without savepoints; says if it was not ``count`` queries."""
+    collected: list[str] = []
+    with CaptureQueriesContext(connection) as context:
+        yield collected
+    collected += [q["sql"] for q in context.captured_queries if not q["sql"].startswith(_FRAME)]
+    if count is not None:
+        assert len(collected) == count, "\n".join([f"{len(collected)} queries:", *collected])
+
+
+@contextmanager
+def signals() -> Iterator[dict[str, list[Any]]]:
+    """Collects what is announced: ``stopped`` node keys in order, ``finished`` with verdicts."""
+    heard: dict[str, list[Any]] = {"stopped": [], "finished": []}
+
+    def stopped(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
+        heard["stopped"].append(status.pk)
+
+    def finished(sender: Any, status: UserTaskStatus, verdict: Phase, **kwargs: Any) -> None:
+        heard["finished"].append((status.pk, verdict))
+
+    user_task_stopped.connect(stopped)
+    workflow_finished.connect(finished)
+    try:
+        yield heard
+    finally:
+        user_task_stopped.disconnect(stopped)
+        workflow_finished.disconnect(finished)
+
+
+# -- trees without Celery -------------------------------------------------------------------------
+
+
+def leaf(name: str, **options: Any) -> PlanNode:
+    """A planned task that is called ``name``, in its task id too."""
+    options.setdefault("total_steps", 1)
+    return PlanNode(NodeType.TASK, name, name=name, task_class="t", **options)
+
+
+def node(kind: str, *children: PlanNode, name: str = "", **options: Any) -> PlanNode:
+    """A planned chain, group, chord or link; named after its kind and members unless told."""
+    name = name or f"{kind}({','.join(child.name for child in children)})"
+    return PlanNode(
+        NodeType(kind),
+        str(uuid4()),
+        name=name,
+        task_class=f"celery.{kind}",
+        children=list(children),
+        total_steps=sum(child.total_steps for child in children),
+        **options,
+    )
+
+
+def stored(plan: PlanNode) -> dict[str, UserTaskStatus]:
+    """Stores a plan made by ``leaf`` and ``node``; gives all its nodes by name."""
+    root = capture.store(plan, user_id=a_user().pk)
+    return {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.tree_id)}
+
+
+def phases(tree_id: int) -> dict[str, str]:
+    """The phase of each node of a tree, by name."""
+    found = UserTaskStatus.objects.filter(tree_id=tree_id).values_list("name", "phase")
+    return {name: str(phase) for name, phase in found}

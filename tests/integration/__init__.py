@@ -1,0 +1,1 @@
+"""Real databases, and several processes that write to them at the same instant."""

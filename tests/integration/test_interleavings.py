@@ -1,0 +1,204 @@
+"""One writer stopped before each of its statements while another one does all its work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from django.db import transaction
+
+from tests.helpers import signals
+from user_workflows import rollup
+from user_workflows.models import UserTaskArtifact, UserTaskStatus
+from user_workflows.phases import TERMINAL, NodeType, Phase
+from user_workflows.trees import TreeNode
+
+from . import jobs
+from .checks import assert_announced_once, assert_settled, rows_of
+from .crew import Result
+from .interleaving import MANY, interrupted
+from .planned import by_name, container, leaf, stored
+
+Tree = dict[str, UserTaskStatus]
+Act = Callable[[Tree, str], None]
+
+
+def finish(tree: Tree, name: str) -> None:
+    rollup.settle(tree[name], Phase.SUCCEEDED, attempt=1)
+
+
+def finish_in_transaction(tree: Tree, name: str) -> None:
+    with transaction.atomic():
+        finish(tree, name)
+        jobs.read(tree[name].pk)  # It goes on for a while.
+
+
+def fail(tree: Tree, name: str) -> None:
+    rollup.settle(tree[name], Phase.FAILED, message="It broke.", attempt=1)
+
+
+def give_up(tree: Tree, name: str) -> None:
+    jobs.read(tree[name].pk).fail("It gave up.")
+    finish(tree, name)
+
+
+def retry(tree: Tree, name: str) -> None:
+    rollup.retry(tree[name], 1)
+
+
+def begin(tree: Tree, name: str) -> None:
+    jobs.enter(tree[name].pk)
+
+
+def cancel(tree: Tree, name: str) -> None:
+    jobs.read(tree[name].pk).cancel()
+
+
+def cancel_in_transaction(tree: Tree, name: str) -> None:
+    with transaction.atomic():
+        cancel(tree, name)
+        jobs.read(tree[name].pk)
+
+
+def send_in_vain(tree: Tree, name: str) -> None:
+    """Publishing broke before ``name`` was sent."""
+    fates = {tree[name].pk: Phase.FAILED}
+    fates.update((tree[later].pk, Phase.SKIPPED) for later in ("body", "tail"))
+
+    def fate(leaf: TreeNode) -> Phase | None:
+        return fates.get(leaf.pk)
+
+    rollup.close_leaves(tree["root"].pk, fate, "It could not be sent.")
+
+
+#: (this, is stopped for that): the pairs that differ in what they could do to each other.
+EVERYWHERE = [
+    (fail, "a", finish, "b"),
+    (give_up, "a", finish, "b"),
+    (fail, "a", fail, "b"),
+    (finish_in_transaction, "a", finish, "b"),
+    (cancel_in_transaction, "a", finish, "b"),
+]
+ON_POSTGRESQL = [
+    (cancel, "root", retry, "b"),
+    (fail, "a", fail, "a"),
+    (give_up, "a", finish, "a"),
+    (give_up, "a", cancel, "root"),
+    (fail, "a", cancel, "header"),
+    (retry, "a", cancel, "root"),
+    (finish_in_transaction, "a", fail, "b"),
+    (cancel, "root", finish, "a"),
+    (cancel, "root", fail, "a"),
+    (cancel, "root", begin, "c"),
+    (cancel, "root", give_up, "b"),
+    (cancel, "header", finish_in_transaction, "b"),
+    (cancel_in_transaction, "header", finish, "b"),
+    (begin, "b", cancel, "root"),
+    (send_in_vain, "c", finish, "a"),
+    (send_in_vain, "c", fail, "c"),
+    (send_in_vain, "c", fail, "b"),
+    (send_in_vain, "c", cancel, "root"),
+    (send_in_vain, "c", give_up, "a"),
+]
+Pair = tuple[Act, str, Act, str]
+
+
+def _id(pair: Pair) -> str:
+    return f"{pair[0].__name__} {pair[1]}, {pair[2].__name__} {pair[3]}".replace("_", " ")
+
+
+@pytest.mark.parametrize("pair", EVERYWHERE, ids=_id)
+def test_two_events_may_meet(server: str, pair: Pair) -> None:
+    _meet(pair)
+
+
+@pytest.mark.parametrize("pair", ON_POSTGRESQL, ids=_id)
+def test_any_two_events_may_meet(postgres: str, pair: Pair) -> None:
+    _meet(pair)
+
+
+def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:
+    for at in range(MANY):
+        tree = _tree(waiting=False)
+        reached = interrupted(
+            lambda tree=tree: tree["a"].increment_completed_steps(),
+            lambda tree=tree: tree["b"].increment_completed_steps(),
+            at,
+        )
+        if not reached:
+            break
+        nodes = by_name(tree["root"])
+        assert [nodes[name].completed_steps for name in ("a", "b", "header", "root")] == [
+            1,
+            1,
+            2,
+            2,
+        ]
+
+
+def _meet(pair: Pair) -> None:
+    """In chain(chord(group(a, b, c), body), tail); a and b run, and c, if named, waits."""
+    act, name, other, other_name = pair
+    acts = {(act, name), (other, other_name)}
+    for at in range(MANY):
+        tree = _tree(waiting="c" in (name, other_name) or cancel in (act, other))
+        with signals() as heard:
+            reached = interrupted(
+                lambda tree=tree: act(tree, name), lambda tree=tree: other(tree, other_name), at
+            )
+            if not reached:
+                break
+            try:
+                _assert_nothing_lost(tree, acts)
+                _go_on(tree)
+                ends = [(pk, str(verdict)) for pk, verdict in heard["finished"]]
+                assert_settled(tree["root"].pk)
+                assert_announced_once([tree["root"]], [Result(None, heard["stopped"], ends)])
+                _assert_explained(tree["root"].pk)
+            except AssertionError as error:
+                error.add_note(f"at statement {at} of the first")
+                raise
+    assert 0 < at < MANY - 1
+
+
+def _tree(*, waiting: bool) -> Tree:
+    names = "abc" if waiting else "ab"
+    header = container(NodeType.GROUP, "header", [leaf(name, 2) for name in names])
+    chord = container(NodeType.CHORD, "chord", [header, leaf("body")])
+    root = stored(container(NodeType.CHAIN, "root", [chord, leaf("tail")]))
+    tree = by_name(root)
+    for name in "ab":
+        assert jobs.enter(tree[name].pk)
+    return tree
+
+
+def _assert_nothing_lost(tree: Tree, acts: set[tuple[Act, str]]) -> None:
+    """No open task is in a settled container, and whoever canceled has stopped all he meant to."""
+    nodes = rows_of(tree["root"].pk)
+    for node in nodes.values():
+        if node.settled_at is None and node.parent_id is not None:
+            assert nodes[node.parent_id].settled_at is None, f"{node.name} is open in a settled one"
+        canceled = {(cancel, "root"), (cancel, node.name)} & acts
+        if canceled and not node.is_container:
+            assert node.phase in TERMINAL, f"{node.name} is {node.phase} though it was canceled"
+
+
+def _go_on(tree: Tree) -> None:
+    """What runs ends, then what is left runs: the workers after the two have met."""
+    for node in rows_of(tree["root"].pk).values():
+        if not node.is_container and node.settled_at is None:
+            rollup.settle(node, Phase.SUCCEEDED)
+
+
+def _assert_explained(tree_id: int) -> None:
+    nodes = rows_of(tree_id)
+    errors = UserTaskArtifact.objects.filter(status__in=list(nodes), name="Error")
+    texts = Counter(errors.values_list("status_id", flat=True))
+    for node in nodes.values():
+        expected = int(node.phase == Phase.FAILED)
+        assert texts[node.pk] == expected, f"{node.name} ({node.phase}): {texts[node.pk]} errors"
+        if node.phase == Phase.SKIPPED or (node.is_container and node.phase == Phase.FAILED):
+            assert node.caused_by_id in nodes, f"{node.name} ({node.phase}) has no cause"
+            cause = nodes[node.caused_by_id]
+            assert cause.phase in (Phase.FAILED, Phase.CANCELED), f"{node.name}: {cause.name}"

@@ -1,0 +1,396 @@
+"""What the API says: lists, nodes, bounded trees, deltas, artifacts, failures, graphs."""
+
+import json
+import time
+import zipfile
+from datetime import timedelta
+from io import BytesIO
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import transaction
+from django.test import override_settings
+from django.urls import reverse
+from django.utils.timezone import now
+
+from tests.helpers import a_user, leaf, node, queries
+from tests.rest.conftest import export, part, url
+from user_workflows import capture, outline, rollup, trees
+from user_workflows.models import UserTaskArtifact, UserTaskStatus
+from user_workflows.phases import Phase
+
+
+@pytest.fixture
+def client(people: Any, client_of: Any) -> Any:
+    return client_of(people.owner)
+
+
+def end(root: Any, name: str, phase: Phase = Phase.SUCCEEDED, message: str = "") -> None:
+    status = part(root, name)
+    rollup.begin(status, 1)
+    rollup.settle(status, phase, message=message)
+
+
+LIST = "/api/tasks/"
+
+
+def test_a_list_has_whole_workflows_as_they_are_stored(people: Any, root: Any, client: Any) -> None:
+    for _ in range(3):
+        export(people.owner)
+    with queries(2) as few:  # The rows, their artifacts.
+        rows = client.get(LIST).json()
+    assert len(few) == 2
+    assert [row["uuid"] for row in rows][-1] == str(root.uuid)
+    assert len(rows) == 4
+    row = rows[-1]
+    assert (row["name"], row["state"], row["total_steps"]) == ("Secret export", "Pending", 10)
+    assert (row["node_type"], row["parent"], row["root"]) == ("chain", None, str(root.uuid))
+    assert row["counts"] is None and row["subject"] == "CS101"
+
+    with queries(2):
+        everything = client.get(LIST + "?all=1").json()
+    assert len(everything) == 4 * 10
+    below = [row for row in everything if row["root"] == str(root.uuid) and row["parent"]]
+    assert len(below) == 9
+
+
+def test_a_list_is_searched_filtered_ordered_and_paged(people: Any, root: Any, client: Any) -> None:
+    other = export(people.owner, subject="Knots")
+    assert [row["uuid"] for row in client.get(LIST + "?search=knots").json()] == [str(other.uuid)]
+    found = client.get(LIST + "?ordering=created").json()
+    assert [row["uuid"] for row in found] == [str(root.uuid), str(other.uuid)]
+    from user_workflows.views import StatusViewSet
+
+    class Paged(StatusViewSet):
+        from rest_framework.pagination import PageNumberPagination as pagination_class
+
+        pagination_class.page_size = 1
+
+    from rest_framework.test import APIRequestFactory, force_authenticate
+
+    request = APIRequestFactory().get("/x/")
+    force_authenticate(request, people.owner)
+    page = Paged.as_view({"get": "list"})(request).data
+    assert page["count"] == 2 and len(page["results"]) == 1
+
+
+def test_filters_by_field_where_django_filter_is_installed(
+    settings: Any, people: Any, root: Any, client: Any
+) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_filters"]
+    other = export(people.owner, subject="Knots")
+    UserTaskStatus.objects.filter(pk=other.pk).update(phase=Phase.FAILED)
+    for query in ("phase=FAILED", "subject=Knots", "phase=FAILED&phase=PARTIAL"):
+        found = client.get(f"{LIST}?{query}").json()
+        assert [row["uuid"] for row in found] == [str(other.uuid)], query
+    assert len(client.get(LIST + "?phase=FAILED&phase=PENDING").json()) == 2
+    assert client.get(LIST + "?created_after=2999-01-01T00:00:00Z").json() == []
+    assert client.get(LIST + "?phase=NOSUCH").status_code == 400
+    assert client.get(url(root, "tree", phase="FAILED")).status_code == 200
+
+
+def test_a_node_has_sums_as_of_now(root: Any, client: Any) -> None:
+    end(root, "read")
+    UserTaskStatus.objects.filter(pk=root.pk).update(completed_steps=0)
+    answer = client.get(url(root)).json()
+    assert (answer["completed_steps"], answer["total_steps"], answer["percent"]) == (1, 10, 10)
+    assert answer["counts"] == {"SUCCEEDED": 1, "PENDING": 5}
+    inner = client.get(url(part(root, "chapter 2"))).json()
+    assert inner["parent"] == str(part(root, "chapters").uuid)
+    assert inner["root"] == str(root.uuid)
+
+
+def test_cancel_says_what_it_did(root: Any, client: Any) -> None:
+    end(root, "read")
+    answer = client.post(url(part(root, "chapter 1"), "cancel")).json()
+    assert answer["canceled"] == {"pending": 2, "running": 0, "finished": 0}
+    assert answer["phase"] == "CANCELED"
+    assert client.post(url(root, "cancel"), {"force": True}, format="json").status_code == 200
+    assert client.post(url(root, "cancel"), [1], format="json").status_code == 200
+    root.refresh_from_db()
+    assert root.phase == Phase.CANCELED and root.is_settled
+
+
+# -- trees ----------------------------------------------------------------------------------------
+
+
+def test_a_tree_says_what_it_leaves_out_and_how_to_get_it(people: Any, client: Any) -> None:
+    members = [leaf(f"letter {i}") for i in range(7)]
+    wide = capture.store(
+        node("chain", node("group", *members, name="letters"), leaf("report"), name="mail"),
+        user_id=people.owner.pk,
+    )
+    with queries(2):  # The node, its tree.
+        answer = client.get(url(wide, "tree", children=3)).json()
+    letters = answer["tree"]["children"][0]
+    assert [child["name"] for child in letters["children"]] == ["letter 0", "letter 1", "letter 2"]
+    assert letters["left_out"] == {"children": 4, "after": letters["children"][-1]["uuid"]}
+    assert letters["counts"] == {"PENDING": 7} and letters["total_steps"] == 7
+    group = part(wide, "letters")
+    after = letters["left_out"]["after"]
+    more = client.get(url(group, "tree", children=3, after=after)).json()["tree"]
+    assert [child["name"] for child in more["children"]] == ["letter 3", "letter 4", "letter 5"]
+    last = client.get(url(group, "tree", after=more["left_out"]["after"])).json()["tree"]
+    assert [child["name"] for child in last["children"]] == ["letter 6"]
+    assert last["left_out"] == {"children": 0, "after": None}
+    flat = client.get(url(wide, "tree", depth=1)).json()["tree"]
+    assert flat["children"][0]["children"] == []
+    assert flat["children"][0]["left_out"] == {"children": 7, "after": None}
+
+
+def test_a_tree_of_some_phases_shows_the_way_to_them(root: Any, client: Any) -> None:
+    end(root, "read")
+    end(root, "render 1", Phase.FAILED, "No ink.")
+    tree = client.get(url(root, "tree", phase="failed")).json()["tree"]
+    (chapters,) = tree["children"]
+    (chapter,) = chapters["children"]
+    assert [child["name"] for child in chapter["children"]] == ["render 1"]
+    tree = client.get(url(root, "tree", phase="SKIPPED", depth=9)).json()["tree"]
+    skipped = tree["children"][-1]
+    assert skipped["caused_by"] == str(part(root, "render 1").uuid)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["since=x", "since=" + "9" * 40, "since=", "depth=-1", "depth=x", "children=1e3", "phase=NO",
+     "after=x", "after=00000000-0000-4000-8000-000000000000", "children=", "depth=%C2%B2"],
+)  # fmt: skip
+def test_bad_parameters_are_refused_in_words(query: str, root: Any, client: Any) -> None:
+    answer = client.get(f"{url(root, 'tree')}?{query}")
+    assert answer.status_code == 400
+    assert query.split("=")[0] in answer.json()
+
+
+def past(root: Any) -> None:
+    """All that was written up to now was written long ago."""
+    then = now() - timedelta(hours=1)
+    UserTaskStatus.objects.filter(tree_id=root.pk).update(created=then, modified=then)
+
+
+def test_since_tells_what_changed_and_what_is_above_it(root: Any, client: Any) -> None:
+    past(root)
+    version = client.get(url(root, "tree")).json()["version"]
+    nothing = client.get(url(root, "tree", since=version)).json()
+    assert (nothing["changed"], nothing["reset"]) == ([], False)
+    end(root, "read")
+    end(root, "render 1")
+    answer = client.get(url(root, "tree", since=nothing["version"])).json()
+    told = {row["name"]: row for row in answer["changed"]}
+    assert list(told) == ["Secret export", "read", "chapters", "chapter 1", "render 1"]
+    assert told["Secret export"]["completed_steps"] == 4
+    assert told["render 1"]["parent"] == told["chapter 1"]["uuid"]
+    assert "children" not in told["chapters"]
+
+
+def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
+    past(root)
+    version = client.get(url(root, "tree")).json()["version"]
+    capture.graft(part(root, "read"), node("group", leaf("more"), name="sent"))
+    changed = client.get(url(root, "tree", since=version)).json()["changed"]
+    assert [row["name"] for row in changed] == ["Secret export", "read", "sent", "more"]
+
+
+def test_too_many_changes_ask_for_a_new_start(
+    root: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outline, "MOST_CHANGED", 3)
+    answer = client.get(url(root, "tree", since="0")).json()
+    assert (answer["reset"], answer["changed"]) == (True, [])
+
+
+def test_an_unchanged_tree_is_not_sent_again(root: Any, client: Any) -> None:
+    past(root)
+    first = client.get(url(root, "tree"))
+    again = client.get(url(root, "tree"), headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304 and again.content == b"" and again["ETag"] == first["ETag"]
+    end(root, "read")
+    assert (
+        client.get(url(root, "tree"), headers={"If-None-Match": first["ETag"]}).status_code == 200
+    )
+
+
+def test_a_settled_tree_is_not_even_read_again(root: Any, client: Any) -> None:
+    client.post(url(root, "cancel"))
+    first = client.get(url(root, "tree"))
+    assert first.json()["settled"] is True
+    with queries(1) as few:
+        again = client.get(url(root, "tree"), headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304 and len(few) == 1
+    # Another question is another answer.
+    other = client.get(url(root, "tree", depth=1), headers={"If-None-Match": first["ETag"]})
+    assert other.status_code == 200
+
+
+# -- artifacts ------------------------------------------------------------------------------------
+
+
+def test_all_artifacts_below_a_node(root: Any, client: Any) -> None:
+    part(root, "render 1").add_artifact("Page", text="one")
+    part(root, "render 2").add_artifact("Page", text="two")
+    part(root, "notify").add_artifact("Letter", url="https://example.com/letter")
+    end(root, "render 2", Phase.FAILED, "No ink.")
+    with queries(3):  # The node, the artifacts, the names on the way.
+        rows = client.get(url(root, "artifacts")).json()
+    assert [(row["name"], row["path"]) for row in rows] == [
+        ("Page", ["chapters", "chapter 1", "render 1"]),
+        ("Page", ["chapters", "chapter 2", "render 2"]),
+        ("Error", ["chapters", "chapter 2", "render 2"]),
+        ("Letter", ["notify"]),
+    ]
+    below = client.get(url(part(root, "chapters"), "artifacts", name="Page")).json()
+    assert [row["path"][0] for row in below] == ["chapter 1", "chapter 2"]
+    failed = client.get(url(root, "artifacts", phase="FAILED", name="Page")).json()
+    assert [row["text"] for row in failed] == ["two"]
+    own = client.get(url(part(root, "notify"), "artifacts")).json()
+    assert own[0]["path"] == []
+
+
+@pytest.fixture
+def media(tmp_path: Any) -> Any:
+    with override_settings(MEDIA_ROOT=str(tmp_path)):
+        yield tmp_path
+
+
+def unpacked(response: Any) -> tuple[zipfile.ZipFile, list[Any]]:
+    archive = zipfile.ZipFile(BytesIO(response.getvalue()))
+    assert archive.testzip() is None
+    return archive, json.loads(archive.read("manifest.json"))
+
+
+def test_the_archive_has_everything_under_safe_and_different_names(
+    root: Any, client: Any, media: Any
+) -> None:
+    first = part(root, "render 1")
+    first.set_name("../../etc/<b>passwd</b>")
+    big = bytes(range(256)) * 2000
+    for content in (big, b"second"):
+        first.add_artifact("Page", file=ContentFile(content, name="page.png"))
+    first.add_artifact("../note", text="Grüße")
+    first.add_artifact("Link", url="https://example.com/")
+    lost = first.add_artifact("Lost", file=ContentFile(b"x", name="lost.txt"))
+    lost.file.storage.delete(lost.file.name)
+
+    response = client.get(url(root, "archive"))
+
+    assert response["Content-Disposition"] == f'attachment; filename="{root.uuid}.zip"'
+    assert response["X-Content-Type-Options"] == "nosniff"
+    archive, manifest = unpacked(response)
+    names = archive.namelist()
+    assert len(names) == len({name.casefold() for name in names})
+    assert not any(".." in name.split("/") or name.startswith("/") for name in names)
+    assert [row.get("missing") for row in manifest] == [None, None, None, None, True]
+    assert archive.read(manifest[0]["file"]) == big
+    assert archive.read(manifest[1]["file"]) == b"second"
+    assert archive.read(manifest[2]["file"]).decode() == "Grüße"
+    assert manifest[3]["url"] == "https://example.com/"
+
+
+def test_the_archive_is_made_while_it_is_sent(root: Any, client: Any, media: Any) -> None:
+    content = ContentFile(b"\0" * 3_000_000, name="zeros")
+    part(root, "render 1").add_artifact("Zeros", file=content)
+    chunks = list(client.get(url(root, "archive")).streaming_content)
+    assert len(chunks) > 40  # Of 64 kB before compression each.
+
+
+def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None:
+    flat = capture.store(node("group", leaf("a"), leaf("A"), name="g"), user_id=people.owner.pk)
+    for status in UserTaskStatus.objects.filter(parent=flat):
+        for _ in range(2):
+            UserTaskArtifact.objects.create(status=status, name="n", text="t")
+    archive, _ = unpacked(client.get(url(flat, "archive")))
+    assert archive.namelist()[:-1] == ["a/n.txt", "a/n (2).txt", "A/n (3).txt", "A/n (4).txt"]
+
+
+# -- failures and graphs --------------------------------------------------------------------------
+
+
+def test_failures_come_with_what_they_prevented(root: Any, client: Any) -> None:
+    end(root, "read")
+    end(root, "render 1", Phase.FAILED, "No ink.")
+    with queries(3):
+        answer = client.get(url(root, "failures")).json()
+    assert answer == {
+        "count": 1,
+        "failures": [
+            {
+                "uuid": str(part(root, "render 1").uuid),
+                "path": ["chapters", "chapter 1", "render 1"],
+                "message": "No ink.",
+                "attempts": 1,
+                "allow_failure": False,
+                "prevented": 2,
+            }
+        ],
+    }
+
+
+def test_the_graph_in_three_languages(root: Any, client: Any) -> None:
+    part(root, "render 1").set_name('He said "no" & <left>')
+    data = client.get(url(root, "graph")).json()
+    names = {row["id"]: row.get("name") for row in data["nodes"]}
+    edges = {(names[edge["source"]], names[edge["target"]]) for edge in data["edges"]}
+    assert ("read", "render 2") in edges and ("render 2", "pack 2") in edges
+    assert ("pack 2", "notify") in edges
+    mermaid = client.get(url(root, "graph", **{"as": "mermaid"}))
+    assert mermaid["Content-Type"].startswith("text/plain")
+    assert "#quot;no#quot; #amp; #lt;left#gt; (pending)" in mermaid.content.decode()
+    assert "<left>" not in mermaid.content.decode()
+    dot = client.get(url(root, "graph", **{"as": "dot"})).content.decode()
+    assert '\\"no\\"' in dot and dot.startswith("digraph")
+    assert client.get(url(root, "graph", **{"as": "tea"})).status_code == 400
+
+
+# -- what sites do --------------------------------------------------------------------------------
+
+
+def test_views_and_serializers_are_subclassed(people: Any, root: Any) -> None:
+    from rest_framework.test import APIRequestFactory, force_authenticate
+
+    from user_workflows.serializers import StatusSerializer
+    from user_workflows.views import StatusViewSet
+
+    class Short(StatusSerializer):
+        class Meta(StatusSerializer.Meta):
+            fields = ("name", "state", "task_id")
+
+    class Mine(StatusViewSet):
+        serializer_class = Short
+
+        def cancel(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            return super().cancel(request, *args, **kwargs)
+
+    request = APIRequestFactory().post("/x/")
+    force_authenticate(request, people.owner)
+    data = Mine.as_view({"post": "cancel"})(request, uuid=str(root.uuid)).data
+    assert set(data) == {"name", "state", "task_id", "canceled"}
+
+
+def test_the_filters_of_the_settings_can_be_called(people: Any, root: Any) -> None:
+    from types import SimpleNamespace
+
+    from user_workflows.conf import settings as conf
+
+    request = SimpleNamespace(user=people.other)
+    everything = UserTaskStatus.objects.all()
+    backend = conf.USER_TASKS_STATUS_FILTERS[0]()
+    assert list(backend.filter_queryset(request, everything, None)) == []
+    assert reverse("usertaskstatus-list") == LIST
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_transaction_is_seen_when_it_commits(
+    client_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writes are dated by the commit, so that no version taken meanwhile lies behind them."""
+    monkeypatch.setattr(trees, "LONG", timedelta(seconds=0.05))
+    root = export(a_user("owner"))
+    past(root)
+    with transaction.atomic():
+        status = part(root, "read")
+        status.start()
+        status.set_state("Reading")
+        time.sleep(0.1)
+        before_commit = now()
+    dated = UserTaskStatus.objects.filter(tree_id=root.pk, modified__gte=before_commit)
+    assert {node.name for node in dated} == {"read", "Secret export"}

@@ -1,0 +1,188 @@
+"""Cancelling a workflow, a branch, a task; twice; too late; inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.utils.timezone import now
+
+from tests.helpers import assert_tree_is_sound, leaf, node, phases, queries, signals, stored
+from user_workflows import cancel, rollup
+from user_workflows.cancel import Cancellation
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+
+pytestmark = pytest.mark.django_db
+
+Nodes = dict[str, UserTaskStatus]
+
+
+@pytest.fixture
+def nodes(db: None) -> Nodes:
+    """a -> (b1 -> b2 | c) -> d: ``a`` is done, ``b1`` runs in a worker."""
+    header = node(
+        "group", node("chain", leaf("b1"), leaf("b2"), name="b"), leaf("c"), name="header"
+    )
+    nodes = stored(
+        node("chain", leaf("a"), node("chord", header, leaf("d"), name="chord"), name="r")
+    )
+    rollup.settle(nodes["a"], Phase.SUCCEEDED)
+    rollup.begin(nodes["b1"], 1, last_seen_at=now())
+    return nodes
+
+
+@pytest.fixture
+def told() -> Iterator[list[tuple[set[str], bool]]]:
+    """What the workers are told: ids, and whether to kill them."""
+    heard: list[tuple[set[str], bool]] = []
+
+    def hear(task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
+        heard.append((set(task_ids), terminate))
+
+    receivers = cancel.revoked.receivers
+    cancel.revoked.receivers = []
+    cancel.revoked.connect(hear)
+    yield heard
+    cancel.revoked.receivers = receivers
+    cancel.revoked.sender_receivers_cache.clear()
+
+
+def test_the_whole_what_waits_never_runs_what_runs_is_asked_to_stop(nodes: Nodes) -> None:
+    assert nodes["r"].cancel() == Cancellation(pending=3, running=1, finished=1)
+    found = phases(nodes["r"].pk)
+    assert found.pop("a") == "SUCCEEDED"
+    assert set(found.values()) == {"CANCELED"}
+    open_nodes = {n.name for n in UserTaskStatus.objects.active()}
+    assert open_nodes == {"b1", "b", "header", "chord", "r"}
+    assert nodes["r"].phase == Phase.CANCELED
+
+
+def test_it_is_settled_when_the_running_task_has_stopped(nodes: Nodes) -> None:
+    nodes["r"].cancel()
+    with signals() as heard:
+        rollup.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    assert phases(nodes["r"].pk)["b1"] == "CANCELED"
+    assert not UserTaskStatus.objects.active().exists()
+    assert heard["stopped"] == [nodes[name].pk for name in ("b1", "b", "header", "chord", "r")]
+    assert heard["finished"] == [(nodes["r"].pk, Phase.CANCELED)]
+
+
+def test_each_that_will_not_run_is_announced_once_children_first(nodes: Nodes) -> None:
+    rollup.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    with signals() as heard:
+        nodes["r"].cancel()
+        nodes["r"].cancel()
+    assert sorted(heard["stopped"]) == sorted(
+        n.pk for n in nodes.values() if n.name not in ("a", "b1")
+    )
+    order = heard["stopped"].index
+    for name, parent in [("b2", "b"), ("b", "header"), ("header", "chord"), ("chord", "r")]:
+        assert order(nodes[name].pk) < order(nodes[parent].pk)
+    assert heard["finished"] == [(nodes["r"].pk, Phase.CANCELED)]
+
+
+def test_a_branch_leaves_its_siblings_alone_and_skips_what_waits_for_it(nodes: Nodes) -> None:
+    assert nodes["b"].cancel() == Cancellation(pending=1, running=1, finished=0)
+    assert phases(nodes["r"].pk) == {
+        "r": "CANCELED", "a": "SUCCEEDED", "chord": "CANCELED", "header": "CANCELED",
+        "b": "CANCELED", "b1": "CANCELED", "b2": "CANCELED", "c": "PENDING", "d": "SKIPPED",
+    }  # fmt: skip
+    assert UserTaskStatus.objects.get(name="d").caused_by == nodes["b"]
+    rollup.settle(nodes["b1"], Phase.FAILED, attempt=1, message="canceled")
+    rollup.settle(nodes["c"], Phase.SUCCEEDED)
+    root = UserTaskStatus.objects.get(name="r")
+    assert (root.phase, root.is_settled) == (Phase.CANCELED, True)
+
+
+def test_a_task_alone(nodes: Nodes) -> None:
+    assert nodes["c"].cancel() == Cancellation(pending=1)
+    found = phases(nodes["r"].pk)
+    assert (found["c"], found["d"], found["b1"]) == ("CANCELED", "SKIPPED", "RUNNING")
+
+
+def test_what_waits_for_another_attempt_never_runs(nodes: Nodes) -> None:
+    rollup.retry(nodes["b1"], 1)
+    assert nodes["r"].cancel() == Cancellation(pending=4, finished=1)
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_twice_is_once(nodes: Nodes) -> None:
+    nodes["r"].cancel()
+    before = list(UserTaskStatus.objects.order_by("pk").values())
+    assert nodes["r"].cancel() == Cancellation(finished=4)
+    assert list(UserTaskStatus.objects.order_by("pk").values()) == before
+
+
+def test_what_has_finished_stays(nodes: Nodes) -> None:
+    assert nodes["a"].cancel() == Cancellation(finished=1)
+    assert nodes["a"].phase == Phase.SUCCEEDED
+    alone = stored(leaf("z"))["z"]
+    alone.fail("x")
+    assert alone.cancel() == Cancellation(finished=1)
+    assert alone.phase == Phase.FAILED
+
+
+def test_a_node_that_was_deleted_is_nothing_to_cancel(nodes: Nodes) -> None:
+    UserTaskStatus.objects.filter(pk=nodes["r"].pk).delete()
+    assert nodes["b"].cancel() == Cancellation()
+    assert UserTaskStatus().cancel() == Cancellation()
+
+
+def test_a_failed_workflow_stays_failed_and_what_is_left_is_canceled(nodes: Nodes) -> None:
+    rollup.settle(nodes["b1"], Phase.FAILED, attempt=1)
+    assert nodes["r"].cancel() == Cancellation(pending=1, finished=4)
+    root = UserTaskStatus.objects.get(name="r")
+    assert (root.phase, root.is_settled, root.caused_by) == (Phase.FAILED, True, nodes["b1"])
+
+
+def test_workers_are_told_after_the_commit_in_one_go(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        nodes["r"].cancel()
+        assert told == []
+    assert told == [({"b2", "c", "d"}, False)]
+
+
+def test_with_force_what_runs_is_killed(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        nodes["r"].cancel(force=True)
+    assert told == [({"b2", "c", "d"}, False), ({"b1"}, True)]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
+    counts = []
+    for size in (10, 400):
+        header = node("group", *(leaf(f"{size}.{n}") for n in range(size)), name=f"h{size}")
+        root = stored(node("chord", header, leaf(f"e{size}"), name=f"r{size}"))[f"r{size}"]
+        with queries() as sql:
+            root.cancel()
+        counts.append(len(sql))
+        assert_tree_is_sound(root.pk)
+    assert counts[1] <= counts[0] + 2
+
+
+def test_canceling_by_the_state_is_canceling(nodes: Nodes) -> None:
+    nodes["c"].state = "Canceled"
+    nodes["c"].save()
+    assert phases(nodes["r"].pk)["d"] == "SKIPPED"
+    assert UserTaskStatus.objects.get(name="c").is_settled
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_does_not_keep_anyone_from_canceling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionRefusedError("no broker")
+
+    monkeypatch.setattr(current_app.control, "revoke", away)
+    nodes = stored(node("chain", leaf("a"), leaf("b"), name="r"))
+    cancellation = nodes["r"].cancel()
+    assert cancellation.pending == 2
+    assert set(phases(nodes["r"].pk).values()) == {"CANCELED"}

@@ -1,0 +1,126 @@
+"""Which task waits for which."""
+
+from typing import Any
+
+import networkx as nx
+import pytest
+
+from tests.helpers import leaf, node
+from user_workflows.graph import Barrier, dependencies, prevented
+from user_workflows.plan import PlanNode
+
+
+def waits(plan: PlanNode) -> dict[str, str]:
+    """For each task the tasks that it waits for, at once or after others."""
+    graph = dependencies(plan)
+    return {
+        task.name: "".join(
+            sorted(n.name for n in nx.ancestors(graph, task) if not isinstance(n, Barrier))
+        )
+        for task in plan.leaves()
+    }
+
+
+def tasks(names: str) -> list[PlanNode]:
+    return [leaf(name) for name in names]
+
+
+CASES: dict[str, tuple[PlanNode, dict[str, str]]] = {
+    "a task": (leaf("a"), {"a": ""}),
+    "a chain": (node("chain", *tasks("abc")), {"a": "", "b": "a", "c": "ab"}),
+    "a group": (node("group", *tasks("abc")), {"a": "", "b": "", "c": ""}),
+    "a chord": (
+        node("chord", node("group", *tasks("ab")), leaf("c")),
+        {"a": "", "b": "", "c": "ab"},
+    ),
+    "a group between steps": (
+        node("chain", leaf("a"), node("group", *tasks("bc")), leaf("d")),
+        {"a": "", "b": "a", "c": "a", "d": "abc"},
+    ),
+    "a chain in a group": (
+        node("chord", node("group", node("chain", *tasks("ab")), leaf("c")), leaf("d")),
+        {"a": "", "b": "a", "c": "", "d": "abc"},
+    ),
+    "a group after a group": (
+        node("chord", node("group", *tasks("ab")), node("group", *tasks("cd"))),
+        {"a": "", "b": "", "c": "ab", "d": "ab"},
+    ),
+    "a chord as body": (
+        node(
+            "chord",
+            node("group", *tasks("ab")),
+            node("chord", node("group", *tasks("cd")), leaf("e")),
+        ),
+        {"a": "", "b": "", "c": "ab", "d": "ab", "e": "abcd"},
+    ),
+    "an empty group between steps": (
+        node("chain", leaf("a"), node("group"), leaf("b")),
+        {"a": "", "b": "a"},
+    ),
+    "an empty header": (node("chord", node("group"), leaf("a")), {"a": ""}),
+    "empty groups around": (
+        node("chain", node("group"), leaf("a"), node("group", node("group"))),
+        {"a": ""},
+    ),
+    "nothing": (node("chain", node("group"), node("group")), {}),
+    "callbacks": (
+        node("chain", node("link", *tasks("axy")), leaf("b")),
+        {"a": "", "x": "a", "y": "a", "b": "a"},
+    ),
+    "callbacks of a chain": (
+        node("link", node("chain", *tasks("ab")), leaf("x")),
+        {"a": "", "b": "a", "x": "ab"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_each_task_waits_for(case: str) -> None:
+    plan, expected = CASES[case]
+    assert waits(plan) == expected
+
+
+def test_a_failure_prevents_what_waits_for_it_and_nothing_else() -> None:
+    plan = node(
+        "chord",
+        node("group", node("chain", *tasks("ab")), leaf("c")),
+        node("chain", *tasks("de")),
+    )
+    graph = dependencies(plan)
+    a, _, c, *_ = plan.leaves()
+    assert {task.name for task in prevented(graph, [a])} == {"b", "d", "e"}
+    assert {task.name for task in prevented(graph, [a, c])} == {"b", "d", "e"}
+    assert prevented(graph, []) == []
+
+
+def test_barriers_are_no_tasks() -> None:
+    graph = dependencies(node("chord", node("group", *tasks("ab")), node("group", *tasks("cd"))))
+    barriers = [found for found in graph if isinstance(found, Barrier)]
+    assert len(barriers) == 1
+    assert graph.number_of_edges() == 4
+
+
+def test_many_that_wait_for_many_cost_a_line_each() -> None:
+    plan = node(
+        "chain",
+        *(node("group", *(leaf(f"{row}-{n}") for n in range(1000))) for row in range(3)),
+    )
+    graph = dependencies(plan)
+    assert graph.number_of_nodes() == 3002
+    assert graph.number_of_edges() == 4000
+    assert len(prevented(graph, [next(plan.leaves())])) == 2000
+
+
+def test_two_barriers_are_two() -> None:
+    groups = [node("group", *tasks(names)) for names in ("ab", "cd")]
+    others = [node("group", *tasks(names)) for names in ("ef", "gh")]
+    plan = node("group", node("chain", *groups), node("chain", *others))
+    assert waits(plan)["h"] == "ef"
+    assert waits(plan)["d"] == "ab"
+
+
+def test_a_plan_walks_in_the_authors_order() -> None:
+    plan = node("chain", leaf("a"), node("group", *tasks("bc")), leaf("d"))
+    assert [task.name for task in plan.leaves()] == ["a", "b", "c", "d"]
+    found: list[Any] = [part.name for part in plan.walk()]
+    assert found == [plan.name, "a", "group(b,c)", "b", "c", "d"]

@@ -1,0 +1,254 @@
+"""The tree that a canvas becomes: its shape, its names, its steps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import celery
+import pytest
+from celery import signature
+from celery.canvas import _chain
+
+from tests import tasks
+from tests.tasks import export, following, mixed, mute, plain, unnamed
+from user_workflows import canvas as ours
+from user_workflows.canvas import tracked, workflow
+from user_workflows.exceptions import InvalidCanvas
+from user_workflows.plan import PlanNode
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def learner(user: Any) -> Any:
+    return user
+
+
+def t(tag: str, **options: Any) -> Any:
+    return signature(tasks.user.name, kwargs={"tag": tag, **options})
+
+
+def chunked() -> Any:
+    return plain.chunks([(number,) for number in range(5)], 2)
+
+
+def planned(canvas: Any, user: Any, **options: Any) -> PlanNode:
+    return workflow(canvas, user=user, **options).plan
+
+
+def shape(node: PlanNode) -> Any:
+    """A leaf's name, or a container's kind and members."""
+    if node.node_type == "task":
+        return node.name
+    return {str(node.node_type): [shape(child) for child in node.children]}
+
+
+@pytest.mark.parametrize("kind", [celery, ours], ids=["celery's", "ours"])
+class TestBothCanvases:
+    def test_a_chain(self, kind: Any, learner: Any) -> None:
+        assert shape(planned(kind.chain(t("a"), t("b")), learner)) == {"chain": ["a", "b"]}
+
+    def test_a_group_that_a_step_follows_is_a_chord(self, kind: Any, learner: Any) -> None:
+        canvas = kind.chain(kind.group(t("a"), t("b")), t("c"))
+        assert shape(planned(canvas, learner)) == {"chord": [{"group": ["a", "b"]}, "c"]}
+
+    def test_a_group_between_steps_is_a_chord_in_the_chain(self, kind: Any, learner: Any) -> None:
+        canvas = kind.chain(t("a"), kind.group(t("b"), t("c")), t("d"), t("e"))
+        found = shape(planned(canvas, learner))
+        chord = {"chord": [{"group": ["b", "c"]}, "d"]}
+        assert found in (
+            {"chain": ["a", chord, "e"]},
+            {"chain": ["a", {"chord": [{"group": ["b", "c"]}, {"chain": ["d", "e"]}]}]},
+        )
+
+    def test_a_group_at_the_end_stays_a_group(self, kind: Any, learner: Any) -> None:
+        canvas = kind.chain(t("a"), kind.group(t("b"), t("c")))
+        assert shape(planned(canvas, learner)) == {"chain": ["a", {"group": ["b", "c"]}]}
+
+    def test_two_groups_in_order(self, kind: Any, learner: Any) -> None:
+        canvas = kind.chain(kind.group(t("a"), t("b")), kind.group(t("c"), t("d")))
+        expected = {"chord": [{"group": ["a", "b"]}, {"group": ["c", "d"]}]}
+        assert shape(planned(canvas, learner)) == expected
+
+    def test_both_forms_of_a_chord(self, kind: Any, learner: Any) -> None:
+        expected = {"chord": [{"group": ["a", "b"]}, "c"]}
+        assert shape(planned(kind.chord([t("a"), t("b")], t("c")), learner)) == expected
+        header = kind.group(t("a"), t("b"))
+        assert shape(planned(kind.chord(header, t("c")), learner)) == expected
+        if kind is ours:
+            assert shape(planned(kind.chord(header)(t("c")), learner)) == expected
+
+    def test_nested(self, kind: Any, learner: Any) -> None:
+        canvas = kind.group(kind.chord([kind.group(t("a"))], kind.chain(t("b"), t("c"))), t("d"))
+        header = {"group": [{"group": ["a"]}]}
+        expected = {"group": [{"chord": [header, {"chain": ["b", "c"]}]}, "d"]}
+        assert shape(planned(canvas, learner)) == expected
+
+
+def test_a_task_alone_is_a_root_and_a_leaf(learner: Any) -> None:
+    plan = planned(t("a", steps=5), learner)
+    assert (shape(plan), plan.total_steps, plan.is_container) == ("a", 5, False)
+
+
+def test_callbacks_are_in_the_tree_and_may_fail(learner: Any) -> None:
+    sig = t("a")
+    sig.link(t("x"))
+    sig.link(celery.chain(t("y"), t("z")))
+    plan = planned(celery.chain(sig, t("b")), learner)
+    assert shape(plan) == {"chain": [{"link": ["a", "x", {"chain": ["y", "z"]}]}, "b"]}
+    assert [child.allow_failure for child in plan.children[0].children] == [False, True, True]
+
+
+def test_errbacks_are_not_in_the_tree(learner: Any) -> None:
+    sig = t("a")
+    sig.link_error(t("x"))
+    assert shape(planned(sig, learner)) == "a"
+
+
+@pytest.mark.parametrize("canvas", [chunked(), json.loads(json.dumps(chunked()))], ids=["", "JSON"])
+def test_chunks_are_a_group_of_starmaps(canvas: Any, learner: Any) -> None:
+    plan = planned(canvas, learner)
+    assert plan.node_type == "group"
+    assert [child.task_class for child in plan.children] == ["celery.starmap"] * 3
+    assert [child.name for child in plan.children] == ["plain"] * 3
+
+
+def test_chunks_below_the_top_are_one_leaf(learner: Any) -> None:
+    assert shape(planned(celery.group(chunked(), t("a")), learner)) == {"group": ["plain", "a"]}
+
+
+@pytest.mark.parametrize("canvas", [plain.map([1, 2]), plain.starmap([(1,)])], ids=str)
+def test_maps_are_one_leaf_called_after_the_task(canvas: Any, learner: Any) -> None:
+    assert shape(planned(canvas, learner)) == "plain"
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("canvas", "name"),
+    [
+        (plain.s(), "plain"),
+        (unnamed.s(), "unnamed"),
+        (t("Do it"), "Do it"),
+        (tracked(t("Do it"), name="Well"), "Well"),
+        (tracked(plain.s(), name="Well"), "Well"),
+        (celery.chain(plain.s(), plain.s(), plain.s()), "3 tasks in order"),
+        (celery.group(plain.s(), plain.s()), "2 tasks at once"),
+        (celery.group(plain.s()), "1 task"),
+        (celery.chord([plain.s(), plain.s()], plain.s()), "2 tasks, then 1"),
+        (celery.group(unnamed.s(user_task_name=""), unnamed.s(user_task_name="All")), "All"),
+        (celery.chain(plain.s(), celery.group(unnamed.s(user_task_name="In"), plain.s())), "In"),
+        (ours.chain(plain.s(), name="Mine"), "Mine"),
+        (ours.group(plain.s(), name="Mine"), "Mine"),
+        (ours.chord([plain.s()], plain.s(), name="Mine"), "Mine"),
+        (ours.chord([plain.s()], name="Mine")(plain.s()), "Mine"),
+        (tracked(celery.chain(plain.s(), plain.s()), name="Mine"), "Mine"),
+        (ours.group(unnamed.s(user_task_name="No"), name="Mine"), "Mine"),
+        (ours.group([]), "nothing to do"),
+        (export.s("CS101"), "Export CS101 as OLX"),
+        (export.si(course="CS101", form="zip"), "Export CS101 as zip"),
+        (mixed.si(1), "mixed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_root_is_called(canvas: Any, name: str, learner: Any) -> None:
+    assert planned(canvas, learner).name == name
+
+
+def test_a_name_for_the_workflow_wins(learner: Any) -> None:
+    plan = planned(ours.chain(t("a"), name="Mine"), learner, name="Export CS101")
+    assert (plan.name, plan.named) == ("Export CS101", True)
+
+
+def test_only_names_given_by_the_caller_are_kept_from_set_name(learner: Any) -> None:
+    plan = planned(ours.chain(tracked(t("a"), name="b"), t("c"), name="d"), learner)
+    assert [(node.name, node.named) for node in plan.walk()] == [
+        ("d", True), ("b", True), ("c", False)
+    ]  # fmt: skip
+
+
+def test_a_header_keeps_the_name_of_its_group(learner: Any) -> None:
+    plan = planned(ours.chord(ours.group(t("a"), t("b"), name="Render"), t("c")), learner)
+    assert [child.name for child in plan.children] == ["Render", "c"]
+
+
+def test_a_name_that_needs_a_result_is_the_tasks_own_for_now(learner: Any) -> None:
+    plan = planned(celery.chain(plain.s(), following.s(tag="after"), export.s()), learner)
+    assert [leaf.name for leaf in plan.leaves()][1] == "after"
+    assert all(leaf.name for leaf in plan.leaves())
+
+
+def test_a_task_that_has_nothing_to_say_is_called_by_its_function(learner: Any) -> None:
+    assert planned(mute.s(), learner).name == "mute"
+
+
+@pytest.mark.parametrize("long", ["x" * 1000, "ü" * 1000])
+def test_names_of_any_length_are_cut_off(long: str, learner: Any) -> None:
+    header = celery.group(t(long), tracked(unnamed.s(user_task_name=long), name=long))
+    plan = planned(ours.chain(header, name=long), learner, name=long)
+    assert {node.name for node in plan.walk()} == {long[:255]}
+
+
+# -- steps, failures -------------------------------------------------------------------------------
+
+
+def test_containers_have_the_steps_of_their_leaves(learner: Any) -> None:
+    canvas = celery.chord([t("a", steps=3), t("b", steps=0), plain.s()], t("c", steps=10))
+    plan = planned(canvas, learner)
+    assert [node.total_steps for node in plan.walk()] == [14, 4, 3, 0, 1, 10]
+
+
+def test_a_negative_number_of_steps_is_none(learner: Any) -> None:
+    assert planned(t("a", steps=-3), learner).total_steps == 0
+
+
+def test_a_plain_task_can_not_be_allowed_to_fail(learner: Any) -> None:
+    with pytest.raises(InvalidCanvas, match="it is no user task"):
+        workflow(tracked(plain.s(), allow_failure=True), user=learner)
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        ours.chain(t("a"), t("b"), allow_failure=True),
+        ours.chain(ours.chain(t("a"), t("b"), allow_failure=True), t("c")),
+        ours.chord([ours.chain(t("a"), t("b"), allow_failure=True)], t("c")),
+        ours.chain(ours.group(ours.group(t("a"), allow_failure=True), t("b")), t("c")),
+    ],
+)
+def test_a_container_is_refused_to_fail_where_celery_would_not_go_on(
+    canvas: Any, learner: Any
+) -> None:
+    with pytest.raises(InvalidCanvas, match="cannot be allowed to fail"):
+        workflow(canvas, user=learner)
+
+
+def test_a_container_may_fail_in_a_group_that_nothing_waits_for(learner: Any) -> None:
+    canvas = ours.group(ours.chain(t("a"), t("b"), allow_failure=True), t("c"))
+    assert planned(canvas, learner).children[0].allow_failure
+    later = ours.chain(t("x"), ours.group(ours.chain(t("a"), allow_failure=True), t("b")))
+    assert planned(later, learner).children[1].children[0].allow_failure
+
+
+# -- ids -------------------------------------------------------------------------------------------
+
+
+def test_each_look_at_a_workflow_and_each_submission_has_ids_of_its_own(learner: Any) -> None:
+    flow = workflow(celery.chain(t("a"), t("b")), user=learner)
+    other = workflow(celery.chain(t("a"), t("b")), user=learner)
+    ids = {node.task_id for node in [*flow.plan.walk(), *other.plan.walk()]}
+    assert len(ids) == 6
+
+
+def test_preset_ids_are_kept(learner: Any) -> None:
+    canvas = celery.chord([t("a").set(task_id="1"), t("b")], t("c").set(task_id="3"))
+    ids = [leaf.task_id for leaf in planned(canvas, learner).leaves()]
+    assert (ids[0], ids[2]) == ("1", "3")
+
+
+def test_the_graph_before_submission(learner: Any) -> None:
+    flow = workflow(_chain(t("a"), t("b")), user=learner)
+    edges = [(first.name, then.name) for first, then in flow.graph().edges]
+    assert edges == [("a", "b")]

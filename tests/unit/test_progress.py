@@ -1,0 +1,311 @@
+"""Steps and texts: of a body in this process, coalesced; of anything else, written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.utils.timezone import now
+
+from tests.helpers import leaf, node, queries, stored
+from user_workflows import execution, progress, rollup
+from user_workflows.exceptions import TaskCanceledException
+from user_workflows.execution import Delta, Execution
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def nodes(db: None) -> dict[str, UserTaskStatus]:
+    return stored(
+        node(
+            "group",
+            node("chain", leaf("a", total_steps=5), leaf("b"), name="c"),
+            leaf("d", total_steps=4),
+            name="r",
+        )
+    )
+
+
+@pytest.fixture
+def status(nodes: dict[str, UserTaskStatus]) -> UserTaskStatus:
+    return nodes["a"]
+
+
+@pytest.fixture
+def run(status: UserTaskStatus, monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
+    """A body of ``a`` that runs in a worker, as far as progress knows; no thread writes for it."""
+    monkeypatch.setattr(progress._writer, "wake", lambda: None)
+    monkeypatch.setattr(progress, "INTERVAL", 60)
+    rollup.begin(status, 1, last_seen_at=now())
+    rollup.sync(status)
+    run = Execution(status, 1, buffered=True)
+    execution.enter(run)
+    yield run
+    execution.leave(run)
+
+
+def steps(status: UserTaskStatus) -> tuple[int, int]:
+    found = UserTaskStatus.objects.get(pk=status.pk)
+    return found.completed_steps, found.total_steps
+
+
+class TestExecution:
+    """What is counted is written once, whatever goes wrong."""
+
+    @pytest.fixture
+    def alone(self) -> Execution:
+        return Execution(SimpleNamespace(pk=1, tree_id=1), 1, buffered=True)
+
+    def test_what_was_taken_is_not_taken_again(self, alone: Execution) -> None:
+        alone.add(completed=2, total=3, state="x")
+        assert alone.has_unwritten
+        assert alone.take() == Delta(2, 3, "x")
+        assert not alone.take()
+        assert not alone.has_unwritten
+
+    def test_what_could_not_be_written_is_put_back_before_what_came_later(
+        self, alone: Execution
+    ) -> None:
+        alone.add(completed=2, state="early")
+        taken = alone.take()
+        alone.add(completed=1, state="late")
+        alone.put_back(taken)
+        assert alone.take() == Delta(3, 0, "late")
+        alone.put_back(taken)
+        assert alone.take() == Delta(2, 0, "early")
+
+    def test_loops_count_for_themselves(self, alone: Execution) -> None:
+        first, second = alone.counter(), alone.counter()
+        first.done, second.done = 3, 4
+        assert alone.take().completed == 7
+        first.done += 1
+        assert alone.take().completed == 1
+        assert alone.has_unwritten
+
+    def test_a_run_that_has_left_is_not_found(self, alone: Execution) -> None:
+        later = Execution(alone.node, 2, buffered=True)
+        execution.enter(alone)
+        execution.enter(later)
+        execution.leave(alone)
+        assert execution.of(1) is later
+        execution.leave(later)
+        assert execution.of(1) is None
+        assert execution.of(None) is None
+
+
+class TestInAWorker:
+    def test_steps_cost_no_query_each(self, status: UserTaskStatus, run: Execution) -> None:
+        with queries(0):
+            for _ in range(100):
+                status.increment_completed_steps()
+        assert steps(status) == (0, 5)
+        assert status.completed_steps == 100
+        progress.flush(run)
+        assert steps(status) == (100, 5)
+
+    def test_texts_are_written_with_the_steps_before_them(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(progress, "INTERVAL", 0)
+        status.increment_completed_steps(2)
+        status.set_state("Half way")
+        found = UserTaskStatus.objects.get(pk=status.pk)
+        assert status.state == "Half way"
+        progress.flush(run)
+        found.refresh_from_db()
+        assert (found.completed_steps, found.state) == (2, "Half way")
+
+    def test_a_loop_costs_no_query_an_item(self, status: UserTaskStatus, run: Execution) -> None:
+        with queries(0):
+            assert list(progress.track(status, range(5))) == list(range(5))
+        progress.flush(run)
+        assert steps(status) == (5, 5)
+        assert status.completed_steps == 5
+
+    def test_what_fails_to_be_written_is_not_lost(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        status.increment_completed_steps(3)
+        with monkeypatch.context() as patched:
+
+            def away() -> Any:
+                raise DatabaseError("away")
+
+            patched.setattr(progress, "now", away)
+            with pytest.raises(DatabaseError):
+                progress.flush(run)
+        progress.flush(run)
+        assert steps(status) == (3, 5)
+
+    def test_an_older_attempts_steps_are_dropped(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
+        status.increment_completed_steps(3)
+        rollup.retry(status, 1)
+        progress.flush(run)
+        assert steps(status) == (0, 5)
+
+    def test_a_loop_stops_when_the_task_was_canceled(
+        self, status: UserTaskStatus, run: Execution, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        done = []
+        with pytest.raises(TaskCanceledException):
+            for item in progress.track(status, range(5)):
+                done.append(item)
+                if item == 1:
+                    nodes["r"].cancel()
+                    progress.flush(run)
+        assert done == [0, 1]
+        assert status.phase == Phase.CANCELED
+
+    def test_a_canceled_task_stops_at_its_next_step(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        UserTaskStatus.objects.get(pk=status.pk).cancel()
+        monkeypatch.setattr(progress, "INTERVAL", 0)
+        with pytest.raises(TaskCanceledException, match="a was canceled"):
+            status.increment_completed_steps()
+
+
+class TestTotals:
+    """A loop announces its items; the total grows only if the task has announced too few."""
+
+    @pytest.mark.parametrize(
+        ("items", "is_sized", "total", "expected"),
+        [
+            (3, True, None, (3, 5)),
+            (5, True, None, (5, 5)),
+            (9, True, None, (9, 9)),
+            (0, True, None, (0, 5)),
+            (3, True, 4, (3, 5)),
+            (3, False, None, (3, 5)),
+            (9, False, None, (9, 5)),
+            (3, False, 8, (3, 8)),
+        ],
+    )
+    @pytest.mark.parametrize("buffered", [False, True], ids=["at once", "in a worker"])
+    def test_the_total_of_a_loop(
+        self,
+        items: int,
+        is_sized: bool,
+        total: int | None,
+        expected: tuple[int, int],
+        buffered: bool,
+        status: UserTaskStatus,
+        request: pytest.FixtureRequest,
+    ) -> None:
+        run = request.getfixturevalue("run") if buffered else None
+        list(progress.track(status, range(items) if is_sized else iter(range(items)), total))
+        if run:
+            progress.flush(run)
+        assert steps(status) == expected
+
+    def test_two_loops_add_up(self, status: UserTaskStatus) -> None:
+        list(progress.track(status, range(5)))
+        list(progress.track(status, range(4)))
+        assert steps(status) == (9, 9)
+
+
+class TestAtOnce:
+    """Outside of a worker's body: in eager mode, in a view, in a shell."""
+
+    def test_a_loop_counts_an_item_when_it_is_done_with(self, status: UserTaskStatus) -> None:
+        seen = []
+        for _ in progress.track(status, range(3)):
+            seen.append(steps(status)[0])
+        assert seen == [0, 1, 2]
+        assert steps(status)[0] == 3
+
+    def test_a_loop_that_is_left_has_not_done_its_item(self, status: UserTaskStatus) -> None:
+        for item in progress.track(status, range(5)):
+            if item == 2:
+                break
+        assert steps(status) == (2, 5)
+
+    def test_an_exception_in_a_loop_keeps_what_was_counted(self, status: UserTaskStatus) -> None:
+        with pytest.raises(ValueError, match="here"):
+            for item in progress.track(status, range(5)):
+                if item == 3:
+                    raise ValueError("here")
+        assert steps(status) == (3, 5)
+
+    def test_a_loop_over_a_canceled_task_stops(
+        self, status: UserTaskStatus, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        done = []
+        with pytest.raises(TaskCanceledException):
+            for item in progress.track(status, range(5)):
+                done.append(item)
+                nodes["r"].cancel()
+        assert done == [0]
+
+    def test_sums_of_containers_follow_at_once(self, nodes: dict[str, UserTaskStatus]) -> None:
+        nodes["a"].increment_completed_steps(2)
+        nodes["d"].increment_total_steps(6)
+        assert steps(nodes["c"]) == (2, 6)
+        assert steps(nodes["r"]) == (2, 16)
+
+    def test_more_than_all_is_shown_as_all(self, nodes: dict[str, UserTaskStatus]) -> None:
+        nodes["a"].increment_completed_steps(99)
+        assert nodes["a"].tree().completed_steps == 5
+        assert nodes["a"].percent == 100
+        assert steps(nodes["r"]) == (5, 10)
+
+    def test_success_fills_up_and_failure_does_not(self, nodes: dict[str, UserTaskStatus]) -> None:
+        nodes["a"].increment_completed_steps(1)
+        nodes["a"].succeed()
+        nodes["d"].increment_completed_steps(1)
+        nodes["d"].fail("x")
+        assert steps(nodes["a"]) == (5, 5)
+        assert steps(nodes["d"]) == (1, 4)
+        assert steps(nodes["r"]) == (6, 10)
+
+    def test_an_instance_that_is_stored_nowhere_counts_for_itself(self) -> None:
+        status = UserTaskStatus(name="x", total_steps=2)
+        with queries(0):
+            status.start()
+            status.set_state("On")
+            status.increment_completed_steps()
+            status.increment_total_steps(3)
+            status.set_name("y")
+            status.succeed()
+            status.cancel()
+        assert (status.name, status.completed_steps, status.total_steps) == ("y", 1, 5)
+        assert status.phase == Phase.SUCCEEDED
+
+
+class TestTexts:
+    def test_a_text_climbs_chains_and_stops_at_a_group(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        nodes["a"].set_state("Reading")
+        found = dict(UserTaskStatus.objects.values_list("name", "state"))
+        assert found == {
+            "a": "Reading", "c": "Reading", "r": "In Progress", "b": "Pending", "d": "Pending"
+        }  # fmt: skip
+
+    def test_a_text_on_a_settled_task_is_ignored(self, status: UserTaskStatus) -> None:
+        status.succeed()
+        status.set_state("More")
+        assert status.state == "Succeeded"
+
+    def test_a_text_on_a_canceled_task_raises(self, status: UserTaskStatus) -> None:
+        status.cancel()
+        with pytest.raises(TaskCanceledException):
+            status.set_state("More")
+        with pytest.raises(TaskCanceledException):
+            status.start()
+
+    def test_a_name_climbs_to_what_the_caller_has_not_named(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        UserTaskStatus.objects.filter(name="r").update(is_named=True)
+        nodes["a"].set_name("new")
+        assert {n.name for n in UserTaskStatus.objects.all()} == {"r", "new", "b", "d"}
+        assert UserTaskStatus.objects.get(pk=nodes["c"].pk).name == "new"

@@ -1,0 +1,143 @@
+"""What was wrong once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+from django.utils.timezone import now
+
+from tests.helpers import leaf, node, phases, signals, stored
+from tests.tasks import plain, user
+from user_workflows import capture, containers, rollup, trees
+from user_workflows.canvas import workflow
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+
+pytestmark = pytest.mark.django_db
+learner = pytest.fixture(name="learner")(lambda user: user)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_empty_group_in_what_is_skipped_does_not_keep_the_workflow_open() -> None:
+    later = node("chain", leaf("b"), node("group", name="empty"), name="later")
+    nodes = stored(node("chain", leaf("a"), later, name="root"))
+    with signals() as heard:
+        rollup.settle(nodes["a"], Phase.FAILED)
+    assert phases(nodes["root"].pk)["later"] == "SKIPPED"
+    assert not UserTaskStatus.objects.active().exists()
+    assert heard["finished"] == [(nodes["root"].pk, Phase.FAILED)]
+
+
+def test_callbacks_of_a_chords_members_are_planned(learner: Any) -> None:
+    member = plain.s(tag="a")
+    member.link(plain.s(tag="callback"))
+    plan = workflow(chord([member, plain.s()], plain.s()), user=learner).plan
+    assert len(list(plan.leaves())) == 4
+
+
+def test_a_plain_task_may_have_an_argument_called_task(learner: Any) -> None:
+    flow = workflow(plain.s(task={"task": 5}), user=learner)
+    assert flow.plan.name == "plain"
+    assert workflow(plain.s(task={"task": "other.name"}), user=learner).plan.name == "plain"
+
+
+def test_containers_that_were_skipped_because_nothing_runs_any_more_say_why(
+    learner: Any, eager: None
+) -> None:
+    canvas = group(
+        chain(user.si(tag="a", do="raise"), user.si(tag="b")),
+        chain(user.si(tag="c"), user.si(tag="d")),
+    )
+    with pytest.raises(Exception, match="a went wrong"):
+        workflow(canvas, user=learner).delay()
+    never = UserTaskStatus.objects.get(node_type="chain", phase=Phase.SKIPPED)
+    assert never.caused_by is not None
+    assert never.caused_by.name == "a"
+
+
+def test_an_allowed_failure_is_not_the_cause_of_what_never_ran(learner: Any, eager: None) -> None:
+    from user_workflows.canvas import tracked
+
+    allowed = tracked(user.si(tag="x", do="raise"), allow_failure=True)
+    canvas = group(
+        allowed,
+        chain(user.si(tag="a", do="raise"), user.si(tag="b")),
+        user.si(tag="c"),
+    )
+    with pytest.raises(Exception, match="a went wrong"):
+        workflow(canvas, user=learner).delay()
+    never = UserTaskStatus.objects.get(name="c")
+    assert never.phase == Phase.SKIPPED
+    assert never.caused_by is not None
+    assert never.caused_by.name == "a"
+
+
+def test_an_allowed_failure_of_a_container_does_not_hide_a_cancellation() -> None:
+    inner = node("group", leaf("x"), leaf("y"), name="inner", allow_failure=True)
+    nodes = stored(node("group", inner, leaf("z"), name="root"))
+    nodes["x"].cancel()
+    rollup.settle(nodes["y"], Phase.FAILED)
+    assert phases(nodes["root"].pk)["inner"] == "FAILED"
+    rollup.settle(nodes["z"], Phase.SUCCEEDED)
+    root = UserTaskStatus.objects.get(name="root")
+    assert root.is_settled
+    assert root.phase in (Phase.CANCELED, Phase.PARTIAL)
+
+
+def test_a_callback_that_fails_leaves_what_follows_alone() -> None:
+    nodes = stored(
+        node(
+            "chain", node("link", leaf("a"), leaf("cb", allow_failure=True)), leaf("b"), name="root"
+        )
+    )
+    rollup.settle(nodes["a"], Phase.SUCCEEDED)
+    rollup.settle(nodes["cb"], Phase.FAILED)
+    rollup.settle(nodes["b"], Phase.SUCCEEDED)
+    root = UserTaskStatus.objects.get(name="root")
+    assert (root.phase, root.is_settled) == (Phase.PARTIAL, True)
+
+
+def test_canceling_a_task_with_a_callback_that_waits_settles_what_had_started_behind_it() -> None:
+    link = node("link", leaf("a"), leaf("cb"), name="link")
+    later = node("chain", leaf("b"), leaf("c"), name="later")
+    nodes = stored(node("chain", link, later, name="root"))
+    rollup.settle(nodes["a"], Phase.SUCCEEDED)
+    rollup.settle(nodes["b"], Phase.SUCCEEDED)
+    nodes["link"].cancel()
+    containers.settle_ready(nodes["root"].pk)  # As the commit does.
+    assert not UserTaskStatus.objects.active().exists()
+    assert phases(nodes["root"].pk)["c"] == "SKIPPED"
+
+
+def test_a_row_that_was_read_before_its_tree_was_numbered_anew_still_finds_its_subtree() -> None:
+    nodes = stored(
+        node("group", node("chain", leaf("a"), leaf("b"), name="c"), leaf("d"), name="r")
+    )
+    UserTaskStatus.objects.filter(tree_id=nodes["r"].pk).exclude(pk=nodes["r"].pk).update(rght=0)
+    trees.renumber(nodes["r"].pk)
+    assert nodes["c"].counts() == {Phase.PENDING: 2}
+    assert [n.name for n in nodes["c"].tree().walk()] == ["c", "a", "b"]
+    assert capture.submission() is None
+
+
+def test_a_branch_that_was_canceled_before_its_turn_is_settled_with_what_is_skipped() -> None:
+    chord = node("chord", node("group", leaf("c"), name="h"), leaf("d"), name="later")
+    branch = node("chain", leaf("b"), chord, name="branch")
+    nodes = stored(node("chain", leaf("a"), branch, name="root"))
+    nodes["later"].cancel()
+    nodes["a"].cancel()
+    assert phases(nodes["root"].pk)["b"] == "SKIPPED"
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_a_task_that_counted_on_after_its_verdict_is_stored_with_all_its_steps_at_most() -> None:
+    status = stored(leaf("a", total_steps=2))["a"]
+    rollup.begin(status, 1, last_seen_at=now())
+    status.increment_completed_steps(3)
+    UserTaskStatus.objects.get(pk=status.pk).cancel()
+    rollup.settle(status, Phase.FAILED, attempt=1)
+    status.refresh_from_db()
+    assert (status.phase, status.is_settled) == (Phase.CANCELED, True)
+    assert (status.completed_steps, status.total_steps) == (2, 2)

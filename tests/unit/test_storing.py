@@ -1,0 +1,97 @@
+"""Writing a tree: few queries, whatever its size."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries
+from user_workflows import capture
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+from user_workflows.plan import PlanNode
+
+pytestmark = pytest.mark.django_db
+
+
+def expected_queries(plan: PlanNode) -> int:
+    """Two for the root and one for each further level; more where the database can do no more."""
+    levels: list[int] = []
+    nodes = [plan]
+    while nodes:
+        levels.append(len(nodes))
+        nodes = [child for node in nodes for child in node.children]
+    fields = [f for f in UserTaskStatus._meta.concrete_fields if not f.primary_key]
+    widest = min(capture.BATCH, connection.ops.bulk_batch_size(fields, [None] * max(levels)))
+    inserts = sum(ceil(size / widest) for size in levels)
+    features = connection.features
+    read = 0 if features.can_return_rows_from_bulk_insert else len(levels)
+    return 1 + inserts + read
+
+
+@pytest.mark.parametrize(
+    ("plan", "levels"),
+    [
+        (leaf("a"), 1),
+        (node("chain", leaf("a"), leaf("b")), 2),
+        (node("chord", node("group", leaf("a"), leaf("b")), leaf("c")), 3),
+        (
+            node(
+                "chain",
+                *(node("chord", node("group", leaf(f"{n}")), leaf(f"{n}b")) for n in range(9)),
+            ),
+            4,
+        ),
+    ],
+    ids=["a task", "a chain", "a chord", "nine chords"],
+)
+def test_a_tree_costs_two_queries_and_one_for_each_level_below(plan: PlanNode, levels: int) -> None:
+    user = a_user()
+    if connection.features.can_return_rows_from_bulk_insert:
+        assert expected_queries(plan) == 1 + levels
+    with queries(expected_queries(plan)):
+        root = capture.store(plan, user_id=user.pk)
+    assert_tree_is_sound(root.tree_id)
+
+
+def test_a_chord_of_a_thousand_costs_no_more_but_where_the_database_limits_a_query() -> None:
+    plan = node(
+        "chord", node("group", *(leaf(str(n)) for n in range(1000)), name="h"), leaf("body")
+    )
+    user = a_user()
+    if connection.vendor == "postgresql":
+        assert expected_queries(plan) == 4
+    with queries(expected_queries(plan)):
+        root = capture.store(plan, user_id=user.pk)
+    assert_tree_is_sound(root.tree_id)
+    names = UserTaskStatus.objects.filter(parent__name="h").values_list("name", flat=True)
+    assert list(names) == [str(n) for n in range(1000)]
+
+
+def test_the_root_that_is_returned_is_as_stored() -> None:
+    root = capture.store(node("group", leaf("a", total_steps=3)), user_id=a_user().pk)
+    fresh = UserTaskStatus.objects.get(pk=root.pk)
+    for field in UserTaskStatus._meta.concrete_fields:
+        assert getattr(root, field.attname) == getattr(fresh, field.attname), field.attname
+    with queries(0):
+        root.save()
+    root.subject = "x"
+    root.save()
+    assert_tree_is_sound(root.pk)
+
+
+def test_the_tree_id_is_the_roots_key() -> None:
+    roots = [capture.store(leaf(str(n)), user_id=a_user().pk) for n in range(3)]
+    assert [root.tree_id for root in roots] == [root.pk for root in roots]
+
+
+def test_empty_containers_are_settled_at_once_and_announced() -> None:
+    plan = node("chain", leaf("a"), node("group", node("group", name="inner"), name="outer"))
+    root = capture.store(plan, user_id=a_user().pk)
+    found: dict[str, Any] = {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.pk)}
+    for name in ("inner", "outer"):
+        assert (found[name].phase, found[name].is_settled) == (Phase.SUCCEEDED, True)
+    assert not found[root.name].is_settled

@@ -1,0 +1,185 @@
+"""Bounds: given, checked, mended; and trees read as a whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers import assert_tree_is_sound, leaf, node, queries, stored
+from user_workflows import trees
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+from user_workflows.plan import PlanNode
+
+pytestmark = pytest.mark.django_db
+
+
+def a_plan() -> PlanNode:
+    return node(
+        "chain",
+        leaf("a", total_steps=3),
+        node("chord", node("group", leaf("b"), leaf("c"), name="header"), leaf("d"), name="chord"),
+        name="all",
+    )
+
+
+def fault(name: str, **columns: int) -> list[str]:
+    """The faults of the tree of ``a_plan`` once these columns of a node are wrong."""
+    nodes = stored(a_plan())
+    UserTaskStatus.objects.filter(pk=nodes[name].pk).update(**columns)
+    return trees.faults(nodes["all"].pk)
+
+
+@pytest.mark.parametrize("gap", [1, 2, 1000, trees.SLOT])
+def test_placing_nests_every_node_in_its_parent(gap: int) -> None:
+    placed = {at.node.name: at for at in trees.place(a_plan(), lft=5, level=2, gap=gap)}
+    assert list(placed) == ["all", "a", "chord", "header", "b", "c", "d"]
+    assert (placed["all"].lft, placed["all"].level) == (5, 2)
+    bounds = [bound for at in placed.values() for bound in (at.lft, at.rght)]
+    assert len(set(bounds)) == len(bounds)
+    for at in placed.values():
+        parent = placed[at.parent.name] if at.parent else None
+        assert parent is None or parent.lft < at.lft < at.rght < parent.rght
+        assert (
+            at.rght - max([c.rght for c in placed.values() if c.parent is at.node] or [at.lft])
+            == gap
+        )
+
+
+def test_placing_a_thousand_members_leaves_room_in_64_bits() -> None:
+    plan = node("group", *(leaf(str(n)) for n in range(1000)), name="many")
+    assert trees.place(plan)[0].rght < 2**44
+
+
+def test_a_stored_tree_is_sound() -> None:
+    nodes = stored(a_plan())
+    assert_tree_is_sound(nodes["all"].pk)
+    assert trees.faults(nodes["all"].pk) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("b", {"level": 1}),
+        ("a", {"lft": 1}),
+        ("all", {"rght": 2}),
+        ("d", {"lft": 10, "rght": 9}),
+        ("c", {"tree_id": 0}),
+    ],
+)
+def test_a_wrong_column_is_a_fault_that_both_checks_see(name: str, columns: dict[str, int]) -> None:
+    assert fault(name, **columns)
+    tree_id = UserTaskStatus.objects.roots().get(name="all").pk
+    with pytest.raises(AssertionError):
+        assert_tree_is_sound(tree_id)
+
+
+def test_faults_name_the_node_and_what_is_wrong() -> None:
+    nodes = stored(a_plan())
+    UserTaskStatus.objects.filter(pk=nodes["b"].pk).update(level=7)
+    assert trees.faults(nodes["all"].pk) == [f"node {nodes['b'].pk}: level 7, not 3"]
+
+
+def test_a_tree_without_its_root_is_a_fault() -> None:
+    assert trees.faults(12345) == ["tree 12345 has no root"]
+
+
+def test_overlapping_siblings_are_a_fault() -> None:
+    nodes = stored(a_plan())
+    lft, rght = nodes["b"].lft, nodes["b"].rght
+    UserTaskStatus.objects.filter(pk=nodes["c"].pk).update(lft=lft + 2, rght=rght + 2)
+    assert any("overlap" in message for message in trees.faults(nodes["all"].pk))
+
+
+def test_a_stray_is_a_fault() -> None:
+    nodes = stored(a_plan())
+    other = stored(leaf("other"))["other"]
+    UserTaskStatus.objects.filter(pk=other.pk).update(tree_id=nodes["all"].pk, lft=3, rght=4)
+    assert any("not below its root" in message for message in trees.faults(nodes["all"].pk))
+
+
+def test_renumbering_mends_any_bounds_by_the_parents_and_touches_no_other_tree() -> None:
+    nodes, other = stored(a_plan()), stored(node("group", leaf("x"), leaf("y")))
+    tree = UserTaskStatus.objects.filter(tree_id=nodes["all"].pk)
+    tree.exclude(pk=nodes["all"].pk).update(tree_id=0, lft=1, rght=1, level=9)
+    before = list(UserTaskStatus.objects.filter(pk__in=[n.pk for n in other.values()]).values())
+    trees.renumber(nodes["all"].pk)
+    assert trees.faults(nodes["all"].pk) == []
+    assert_tree_is_sound(nodes["all"].pk)
+    after = list(UserTaskStatus.objects.filter(pk__in=[n.pk for n in other.values()]).values())
+    assert after == before
+
+
+def test_renumbering_keeps_the_order() -> None:
+    nodes = stored(a_plan())
+    UserTaskStatus.objects.filter(tree_id=nodes["all"].pk).update(rght=1)
+    trees.renumber(nodes["all"].pk)
+    tree = nodes["all"].tree()
+    assert [found.name for found in tree.walk()] == [at.name for at in a_plan().walk()]
+
+
+def test_renumbering_a_sound_tree_writes_nothing() -> None:
+    nodes = stored(a_plan())
+    with queries() as sql:
+        trees.renumber(nodes["all"].pk)
+    assert not [query for query in sql if query.startswith("UPDATE")]
+
+
+def test_room_is_behind_the_last_child() -> None:
+    nodes = stored(a_plan())
+    room = trees.make_room(nodes["header"].pk, size=3)
+    assert (room.tree_id, room.level) == (nodes["all"].pk, 3)
+    assert nodes["c"].rght < room.lft
+    assert room.lft + 3 * (room.gap + 1) < nodes["header"].rght
+
+
+def test_a_full_node_makes_room_by_renumbering_its_tree() -> None:
+    root = stored(node("group", leaf("a"), name="full"))["full"]
+    for n in range(40):
+        UserTaskStatus.objects.create(
+            user=root.user, parent=root, task_id=f"n{n}", task_class="t", name="n", total_steps=1
+        )
+    assert_tree_is_sound(root.pk)
+    names = [child.task_id for child in root.get_children()]
+    assert names == ["a", *(f"n{n}" for n in range(40))]
+
+
+def test_a_node_without_a_gap_at_all_makes_room_too() -> None:
+    root = stored(node("group", name="tight"))["tight"]
+    UserTaskStatus.objects.filter(pk=root.pk).update(rght=2)
+    room = trees.make_room(root.pk, size=500)
+    assert room.gap >= 1
+    root.refresh_from_db()
+    assert room.lft + 500 * (room.gap + 1) < root.rght
+
+
+def test_reading_a_tree_takes_one_query_and_sums_the_leaves_of_now() -> None:
+    nodes = stored(a_plan())
+    UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=9)
+    UserTaskStatus.objects.filter(pk=nodes["b"].pk).update(completed_steps=1)
+    with queries(1):
+        tree = nodes["all"].tree()
+    assert (tree.completed_steps, tree.total_steps, tree.percent) == (4, 6, 66)
+    assert tree.counts == {Phase.PENDING: 4}
+    assert [child.name for child in tree.children] == ["a", "chord"]
+    assert [found.name for found in tree.leaves()] == ["a", "b", "c", "d"]
+
+
+def test_reading_a_branch_leaves_the_rest_out() -> None:
+    branch = stored(a_plan())["chord"].tree()
+    assert [found.name for found in branch.walk()] == ["chord", "header", "b", "c", "d"]
+
+
+def test_a_deleted_tree_is_said_to_be_gone() -> None:
+    root = stored(a_plan())["all"]
+    UserTaskStatus.objects.filter(pk=root.pk).delete()
+    assert trees.read(root.pk) is None
+    with pytest.raises(UserTaskStatus.DoesNotExist):
+        root.tree()
+
+
+@pytest.mark.parametrize(
+    ("completed", "total", "expected"),
+    [(0, 0, 0), (0, 3, 0), (299, 300, 99), (3, 3, 100), (9, 3, 100)],
+)
+def test_percent_is_100_only_when_all_is_done(completed: int, total: int, expected: int) -> None:
+    assert trees.percent(completed, total) == expected

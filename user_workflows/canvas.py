@@ -1,0 +1,199 @@
+"""Building workflows: Celery's canvas with names, and ``workflow()`` around it.
+
+from user_workflows.canvas import chain, chord, workflow
+
+flow = workflow(
+    chain(
+        read_structure.si(course),
+        chord([render.si(c) for c in chapters], assemble.s(), name="Export chapters"),
+        notify.si(),
+    ),
+    user=request.user,
+    name="Export CS101",
+    action="course.export",
+    subject="course-v1:X+CS101",
+)
+status = flow.delay()
+return redirect(status.get_absolute_url())
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import canvas as celery_canvas
+from celery import current_app
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+
+from . import capture, signatures
+from . import graph as graphs
+from .exceptions import InvalidCanvas, InvalidUser
+from .models import UserTaskStatus
+from .plan import TEXT, PlanNode
+
+__all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
+
+
+def tracked(signature: Any, *, name: str = "", allow_failure: bool = False) -> Any:
+    """A copy of a signature, of a task or a whole canvas, that says more about its node.
+
+    Arguments:
+        name: what the user will read; it is kept when the task calls ``set_name``.
+        allow_failure: the workflow goes on when this fails, and ends "Succeeded with failures".
+            For user tasks, whose successors then get None, and for containers in a group that
+            nothing waits for.
+
+    Raises:
+        InvalidCanvas: it is no signature.
+    """
+    return signatures.mark(signature, name=name, allow_failure=allow_failure)
+
+
+def _members(tasks: tuple[Any, ...]) -> list[Any]:
+    if len(tasks) == 1 and not signatures.is_signature(tasks[0]):
+        return list(tasks[0])
+    return list(tasks)
+
+
+def chain(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
+    """Tasks in order: Celery's chain, with a name. Takes tasks, or one iterable of them.
+
+    Unlike Celery's it keeps nested chains as they are written, and a chain of one task.
+    """
+    made = celery_canvas._chain(_members(tasks))  # type: ignore[arg-type]
+    return tracked(made, name=name, allow_failure=allow_failure)
+
+
+def group(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
+    """Tasks at once: Celery's group, with a name. Takes tasks, or one iterable of them."""
+    made = celery_canvas.group(_members(tasks))
+    return tracked(made, name=name, allow_failure=allow_failure)
+
+
+def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool = False) -> Any:
+    """Tasks at once, then one with all their results: Celery's chord, with a name.
+
+    ``chord(header, body)``, or ``chord(header)(body)``. The header is a group or an iterable of
+    tasks, the body any signature.
+    """
+    if body is None:
+        return lambda late: chord(header, late, name=name, allow_failure=allow_failure)
+    said = header.get("options", {}).get(signatures.MARK) if isinstance(header, dict) else None
+    made = tracked(celery_canvas.chord(header, body), name=name, allow_failure=allow_failure)
+    if said:
+        made.options.setdefault(signatures.MARK, {})["header"] = said
+    return made
+
+
+def workflow(
+    canvas: Any, *, user: Any, name: str = "", action: str = "", subject: str = ""
+) -> Workflow:
+    """A canvas that will be seen as one tree when it is submitted.
+
+    Arguments:
+        canvas: any Celery signature: a task, chain, group or chord, results of ``|``, nested,
+            or its JSON dictionary. It is copied, so it may be used again.
+        user: who may see and cancel it: a saved user, or the key of one.
+        name: what the user reads; else the canvas's own name, else plain words.
+        action: what kind of operation this is ("course.export"), for look-ups and rules.
+        subject: what it is about ("course-v1:X+CS101").
+
+    Raises:
+        InvalidCanvas: it cannot be tracked as it stands.
+        InvalidUser: there is no such user.
+        ValueError: ``action`` or ``subject`` is longer than its column.
+        TypeError: a user task is called with arguments that it does not take.
+    """
+    return Workflow(canvas, user=user, name=name, action=action, subject=subject)
+
+
+class Workflow:
+    """A canvas with its user. Each submission makes a tree of its own."""
+
+    def __init__(
+        self, canvas: Any, *, user: Any, name: str = "", action: str = "", subject: str = ""
+    ) -> None:
+        self.user_id = _user_id(user)
+        self.name = str(name)
+        self.action = _key("action", action)
+        self.subject = _key("subject", subject)
+        self._canvas = signatures.copy(signatures.ungrouped(canvas))
+        self.plan: PlanNode = self._planned(signatures.copy(self._canvas))
+        """The tree as it will be, with example ids."""
+
+    def graph(self) -> graphs.Graph:
+        """The dependency graph of the planned leaves, as ``PlanNode``s."""
+        return graphs.dependencies(self.plan)
+
+    def delay(self) -> UserTaskStatus:
+        """Submits the workflow: see ``apply_async``."""
+        return self.apply_async()
+
+    def apply_async(self, **options: Any) -> UserTaskStatus:
+        """Stores the whole tree, then publishes the canvas. Returns the root of the tree.
+
+        Inside a transaction the canvas is published when it commits, and not at all when it is
+        rolled back. Queries: 2 for the root and one for each level below it.
+
+        Arguments:
+            options: those of Celery's ``apply_async``: ``countdown`` (seconds), ``eta``,
+                ``queue``, ``priority``, ... A ``task_id`` is given to the last task.
+
+        Raises:
+            Exception: what publishing raised; the tree then says what was not sent.
+        """
+        canvas = signatures.copy(self._canvas)
+        app = canvas.app or current_app
+        _set_last_id(canvas, options.pop("task_id", None))
+        plan = self._planned(canvas)
+        root = capture.store(plan, user_id=self.user_id, action=self.action, subject=self.subject)
+        root.result = signatures.result_of(plan, app)
+        eager = bool(app.conf.task_always_eager)
+        capture.submit(root, plan, lambda: canvas.apply_async(**options), eager=eager)
+        return root
+
+    def _planned(self, canvas: Any) -> PlanNode:
+        plan, calls = signatures.plan(canvas, keep_ids=True)
+        if plan is None:
+            raise InvalidCanvas("The canvas has nothing in it.")
+        if self.name:
+            plan.name, plan.named = self.name[:TEXT], True
+        names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
+        signatures.name_containers(plan, names)
+        signatures.check_allowed_failures(plan)
+        return plan
+
+
+def _key(field: str, value: str) -> str:
+    longest = UserTaskStatus._meta.get_field(field).max_length
+    if len(str(value)) > longest:
+        raise ValueError(f"The {field} of a workflow is at most {longest} characters long.")
+    return str(value)
+
+
+def _set_last_id(canvas: Any, task_id: str | None) -> None:
+    """Celery's ``apply_async(task_id=...)`` names a task, a group, or what a chain ends with."""
+    if task_id is None:
+        return
+    last: Any = canvas
+    while last.get("subtask_type") in ("chain", "chord"):
+        kwargs = last["kwargs"]
+        last = kwargs["body"] if "body" in kwargs else kwargs["tasks"][-1]
+    last.options["task_id"] = task_id
+
+
+def _user_id(user: Any) -> Any:
+    users = get_user_model()
+    if isinstance(user, users):
+        if user.pk is None:
+            raise InvalidUser("A workflow needs a saved user; this one has no key yet.")
+        return user.pk
+    pk = None if getattr(user, "is_anonymous", False) else getattr(user, "pk", user)
+    try:
+        known = pk is not None and users._default_manager.filter(pk=pk).exists()
+    except (TypeError, ValueError, OverflowError, ValidationError) as error:
+        raise InvalidUser(f"A workflow needs a user; {user!r} is none.") from error
+    if not known:
+        raise InvalidUser(f"A workflow needs a user; there is none for {user!r}.")
+    return pk

@@ -1,0 +1,237 @@
+"""From a plan to stored rows, and from stored rows to published messages, in that order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import uuid4
+
+import networkx as nx
+from celery import current_task
+from django.db import transaction
+
+from . import containers, graph, rollup, trees
+from .announcing import announce
+from .containers import Node
+from .models import UserTaskStatus
+from .phases import NodeType, Phase
+from .plan import PlanNode
+
+logger = logging.getLogger(__name__)
+
+#: The headers of tracked messages: the tree, and whether plain tasks have nodes in it.
+HEADER = "user_workflow"
+WHOLE = "user_workflow_whole"
+#: Rows of one INSERT at most.
+BATCH = 5000
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """A canvas that is being published by this thread."""
+
+    tree_id: int | None
+    """None for one that is not to be tracked."""
+    whole: bool = True
+    """Whether plain tasks have nodes too, as they have in ``workflow()``."""
+    published: set[str] = field(default_factory=set)
+    """The ids of the tasks that the broker has taken."""
+
+
+_submission: ContextVar[Submission | None] = ContextVar("user_workflow_submission", default=None)
+
+
+def submission() -> Submission | None:
+    """What this thread is publishing now."""
+    return _submission.get()
+
+
+def current() -> Submission | None:
+    """What this thread is publishing, or the workflow of the task that is publishing."""
+    context = _submission.get()
+    if context is None and current_task:
+        request = current_task.request
+        if getattr(request, HEADER, None) is not None:
+            return Submission(getattr(request, HEADER), bool(getattr(request, WHOLE, False)))
+    return context
+
+
+def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") -> UserTaskStatus:
+    """Writes the whole tree of a plan and returns its root.
+
+    Queries: 2 for the root, and one for each level below it (per 5,000 nodes).
+    """
+    shared = {"user_id": user_id, "action": action, "subject": subject}
+    with trees.atomic():
+        status = _insert(trees.place(root), None, shared)[id(root)]
+        if any(node.is_container and not node.children for node in root.walk()):
+            announce(containers.settle_ready(status.pk))
+            rollup.sync(status)
+    return status
+
+
+def graft(
+    above: UserTaskStatus, plan: PlanNode, *, in_place_of: int | None = None
+) -> UserTaskStatus:
+    """Writes the subtree of a plan below a node that is running, and returns its root.
+
+    Arguments:
+        above: that node; what may have changed in it since is read again.
+        in_place_of: for what replaces the task of that node: how often it was replaced before.
+            The node becomes the container of the subtree, and passes its task id on.
+
+    Queries: under the tree's lock, 1 to find room, one for each level, 1 for the node above.
+    """
+    size = sum(1 for _ in plan.walk())
+    with trees.locked(above.tree_id):
+        room = trees.make_room(above.pk, size)
+        row = UserTaskStatus.objects.filter(pk=above.pk).order_by()
+        if in_place_of is not None:
+            row.update(
+                is_container=True,
+                node_type=NodeType.REPLACED,
+                task_id=str(uuid4()),
+                completed_steps=0,
+                total_steps=plan.total_steps,
+                allow_failure=False,
+            )
+        elif not room.is_container:
+            row.update(is_container=True)
+        placed = trees.place(plan, lft=room.lft, level=room.level, gap=room.gap)
+        shared = {"user_id": room.user_id, "action": room.action, "subject": room.subject}
+        rows = _insert(placed, above, shared)
+        if in_place_of is not None:
+            heir = UserTaskStatus.objects.filter(task_id=room.task_id).order_by()
+            heir.update(replaced_nesting=in_place_of + 1)
+    if room.phase is Phase.CANCELED:
+        rows[id(plan)].cancel()  # A canceled task makes nothing that runs.
+    return rows[id(plan)]
+
+
+def _insert(
+    placed: list[trees.Placed], above: Node | None, shared: dict[str, Any]
+) -> dict[int, UserTaskStatus]:
+    """Writes placed nodes level by level; the answer is keyed by the ``id()`` of plan nodes."""
+    rows: dict[int, UserTaskStatus] = {}
+    tree_id = above.tree_id if above else 0
+    for _, nodes in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
+        made = []
+        for node, parent, lft, rght, level in nodes:
+            row = UserTaskStatus(
+                task_id=node.task_id,
+                parent_id=rows[id(parent)].pk if parent else above and above.pk,
+                tree_id=tree_id,
+                lft=lft,
+                rght=rght,
+                level=level,
+                is_container=node.is_container,
+                node_type=node.node_type,
+                task_class=node.task_class,
+                name=node.name,
+                is_named=node.named,
+                total_steps=node.total_steps,
+                allow_failure=node.allow_failure,
+                **shared,
+            )
+            made.append(row)
+            rows[id(node)] = row
+        UserTaskStatus.objects.bulk_create(made, batch_size=BATCH)
+        if made[0].pk is None:
+            _read_pks(made)
+        if not tree_id:
+            tree_id = made[0].tree_id = made[0].pk
+            UserTaskStatus.objects.filter(pk=tree_id).update(tree_id=tree_id)
+    for row in rows.values():
+        row._stored = row._columns()
+    return rows
+
+
+def _read_pks(rows: list[UserTaskStatus]) -> None:
+    """For databases that do not return the keys of inserted rows (MySQL)."""
+    for start in range(0, len(rows), BATCH):
+        batch = {row.task_id: row for row in rows[start : start + BATCH]}
+        found = UserTaskStatus.objects.filter(task_id__in=batch).order_by()
+        for task_id, pk in found.values_list("task_id", "pk"):
+            batch[task_id].pk = pk
+            batch[task_id]._state.adding = False
+            batch[task_id]._state.db = found.db
+
+
+def submit(
+    root: UserTaskStatus,
+    plan: PlanNode,
+    send: Callable[[], Any],
+    *,
+    eager: bool,
+    whole: bool = True,
+) -> None:
+    """Publishes a stored workflow: at once, or when the caller's transaction commits.
+
+    ``root.result`` becomes what ``send`` returns. In eager mode the tasks run at once in any
+    case.
+
+    Raises:
+        Exception: what ``send`` raised. What could not be sent has ended as Failed, with that
+            reason; what it prevents is Skipped, and what was sent before goes on.
+    """
+
+    def publish() -> None:
+        context = Submission(root.tree_id, whole)
+        # What the tasks of a whole workflow have made is over with it, too.
+        ours = {leaf.task_id for leaf in plan.leaves()} if submission() else None
+        token = _submission.set(context)
+        try:
+            root.result = send()
+        except Exception as error:
+            _submission.reset(token)
+            if eager:
+                _end_eager(root.tree_id, ours, error)
+            else:
+                _fail_unsent(root.tree_id, plan, context.published, error)
+            raise
+        _submission.reset(token)
+        if eager:
+            _end_eager(root.tree_id, ours, None)
+
+    if eager:
+        publish()
+        rollup.sync(root)
+    else:
+        transaction.on_commit(publish, using=trees.connection().alias)
+
+
+def untracked(send: Callable[[], Any]) -> Any:
+    """Publishes a canvas without tracking it."""
+    token = _submission.set(Submission(None))
+    try:
+        return send()
+    finally:
+        _submission.reset(token)
+
+
+def _fail_unsent(tree_id: int, plan: PlanNode, published: set[str], error: Exception) -> None:
+    dependencies = graph.dependencies(plan)
+    first = [leaf for leaf in plan.leaves() if not nx.ancestors(dependencies, leaf)]
+    unsent = [leaf for leaf in first if leaf.task_id not in published]
+    blocked = graph.prevented(dependencies, unsent)
+    fates = {leaf.task_id: Phase.SKIPPED for leaf in blocked}
+    fates.update((leaf.task_id, Phase.FAILED) for leaf in unsent)
+    reason = f"It could not be sent to the workers: {error or type(error).__name__}"
+    rollup.close_leaves(tree_id, lambda leaf: fates.get(leaf.task_id), reason)
+
+
+def _end_eager(tree_id: int, ours: set[str] | None, error: Exception | None) -> None:
+    """In eager mode nothing runs any more once the call has returned or raised."""
+    reason = (str(error) or type(error).__name__) if error else "It ended without a result."
+
+    def fate(leaf: trees.TreeNode) -> Phase | None:
+        if ours is not None and leaf.task_id not in ours:
+            return None
+        return Phase.SKIPPED if leaf.phase is Phase.PENDING else Phase.FAILED
+
+    rollup.close_leaves(tree_id, fate, reason)

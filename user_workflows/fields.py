@@ -1,0 +1,43 @@
+"""Columns for texts that come from anywhere: they are made to fit, they do not raise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+
+def storable(text: str) -> str:
+    """The text without what a database cannot hold.
+
+    Parsers quote binary data, and names of files that are not UTF-8 come with lone surrogates.
+    """
+    return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+class FittingCharField(models.CharField):  # type: ignore[type-arg]
+    """A ``CharField`` that cuts what is too long, in look-ups too."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        """What is sent to the database for ``value``."""
+        value = super().get_prep_value(value)
+        return storable(value)[: self.max_length] if isinstance(value, str) else value
+
+    def deconstruct(self) -> Any:
+        """Migrations see a plain ``CharField``: the column is one."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
+class FittingTextField(models.TextField):  # type: ignore[type-arg]
+    """A ``TextField`` that takes any text."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        """What is sent to the database for ``value``."""
+        value = super().get_prep_value(value)
+        return storable(value) if isinstance(value, str) else value
+
+    def deconstruct(self) -> Any:
+        """Migrations see a plain ``TextField``: the column is one."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs

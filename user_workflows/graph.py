@@ -1,0 +1,124 @@
+"""The dependency graph of a workflow: which task waits for which.
+
+Works on any nested nodes that have ``node_type`` and ``children``: a plan before submission, the
+tree as stored after it, or a part of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import networkx as nx
+
+from .phases import NodeType
+
+if TYPE_CHECKING:
+    Graph = nx.DiGraph[Any]
+
+
+class Node(Protocol):
+    """What the graph needs of a node."""
+
+    @property
+    def node_type(self) -> NodeType: ...
+
+    @property
+    def allow_failure(self) -> bool: ...
+
+    @property
+    def children(self) -> Sequence[Any]: ...
+
+
+N = TypeVar("N", bound=Node)
+
+
+class Barrier(NamedTuple):
+    """A point where many wait for many: n + m edges in place of n * m. It is not a task."""
+
+    number: int
+
+
+class _Ends(NamedTuple):
+    """Where a subtree can be entered, and what whoever comes after it waits for."""
+
+    entries: list[Any]
+    exits: list[Any]
+
+
+def dependencies(root: N) -> Graph:
+    """The graph below ``root``: an edge leads from a leaf to each leaf that waits for it.
+
+    Nodes are the given node objects themselves, which must be hashable, and ``Barrier``s. What a
+    failure of ``leaf`` prevents is ``prevented(graph, [leaf])``. A node without children counts
+    as a leaf, so a part of a tree may stand for the whole. Size: linear in the number of nodes.
+    """
+    graph: Graph = nx.DiGraph()
+    _add(graph, root)
+    return graph
+
+
+def prevented(graph: Graph, failed: Iterable[Any]) -> list[Any]:
+    """The leaves that can never run when those in ``failed`` do not succeed, in no order."""
+    found: set[Any] = set()
+    for leaf in failed:
+        if leaf not in found:
+            found |= nx.descendants(graph, leaf)
+    return [node for node in found if not isinstance(node, Barrier)]
+
+
+def waits_for(graph: Graph, leaf: Any) -> list[Any]:
+    """The leaves that must succeed right before ``leaf`` may start, in no order."""
+    found: list[Any] = []
+    for before in graph.predecessors(leaf):
+        found += graph.predecessors(before) if isinstance(before, Barrier) else [before]
+    return found
+
+
+def _add(graph: Graph, node: Any) -> _Ends:
+    if not node.children:
+        if node.node_type is not NodeType.TASK:
+            return _Ends([], [])
+        graph.add_node(node)
+        return _Ends([node], [node])
+    parts = [_add(graph, child) for child in node.children]
+    if node.node_type in (NodeType.TASK, NodeType.REPLACED):
+        # Nobody waits for what a task has merely sent: growth allows that to fail. What a task
+        # was replaced with comes last, and may be allowed to fail as the task was.
+        replacement = node.children[-1] if node.node_type is NodeType.REPLACED else None
+        pairs = zip(node.children, parts, strict=True)
+        parts = [part for child, part in pairs if child is replacement or not child.allow_failure]
+    if node.node_type is NodeType.TASK:
+        graph.add_node(node)
+        parts.append(_Ends([node], [node]))
+    if node.node_type.in_order:
+        return _in_order(graph, parts)
+    if node.node_type is NodeType.LINK:
+        head, *callbacks = parts
+        for callback in callbacks:
+            _connect(graph, head.exits, callback.entries)
+        return head
+    return _Ends(
+        [entry for part in parts for entry in part.entries],
+        [end for part in parts for end in part.exits],
+    )
+
+
+def _in_order(graph: Graph, parts: list[_Ends]) -> _Ends:
+    # An empty group orders nothing: whoever follows it waits for what came before it.
+    present = [part for part in parts if part.entries]
+    if not present:
+        return _Ends([], [])
+    for before, after in pairwise(present):
+        _connect(graph, before.exits, after.entries)
+    return _Ends(present[0].entries, present[-1].exits)
+
+
+def _connect(graph: Graph, before: list[Any], after: list[Any]) -> None:
+    if len(before) > 1 and len(after) > 1:
+        barrier = Barrier(graph.number_of_nodes())
+        graph.add_edges_from((node, barrier) for node in before)
+        graph.add_edges_from((barrier, node) for node in after)
+    else:
+        graph.add_edges_from((first, then) for first in before for then in after)

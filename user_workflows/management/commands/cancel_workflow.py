@@ -1,0 +1,54 @@
+"""``manage.py cancel_workflow UUID``: cancels a workflow, or a branch of one."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ...cancel import Cancellation
+from ...models import UserTaskStatus
+
+
+class Command(BaseCommand):
+    """Cancels, and says what that means for how many tasks."""
+
+    help = "Cancel a workflow, or a branch of one: what has finished stays as it is."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Which node, and whether to wait for the tasks that run."""
+        parser.add_argument("uuid", type=UUID, help="Of a workflow, or of any node in one")
+        parser.add_argument(
+            "--force", action="store_true", help="Terminate running tasks instead of asking them"
+        )
+
+    def handle(self, *args: Any, uuid: UUID, force: bool = False, **options: Any) -> None:
+        """Cancels.
+
+        Raises:
+            CommandError: there is no such node.
+        """
+        status = UserTaskStatus.objects.filter(uuid=uuid).first()
+        if status is None:
+            raise CommandError(f"There is no workflow, nor a node of one, with the UUID {uuid}.")
+        self.stdout.write(in_words(status.cancel(force=force), force=force))
+
+
+def in_words(done: Cancellation, *, force: bool = False) -> str:
+    """What a cancellation did: "2 pending tasks will not start. 1 running was asked to stop."."""
+    sentences = []
+    if done.pending:
+        tasks = "task" if done.pending == 1 else "tasks"
+        sentences.append(f"{done.pending} pending {tasks} will not start.")
+    if done.running:
+        was = "was" if done.running == 1 else "were"
+        end = "terminated" if force else "asked to stop"
+        sentences.append(f"{done.running} running {was} {end}.")
+    if not sentences:
+        sentences.append("There was nothing left to cancel.")
+    if done.finished:
+        stay = "stays" if done.finished == 1 else "stay"
+        sentences.append(f"{done.finished} had finished and {stay}.")
+    return " ".join(sentences)

@@ -1,0 +1,204 @@
+"""Finding what was lost: workers, messages, and the second of two steps.
+
+Run ``reap`` every minute or so, from as many places as you like: each repair is a conditional
+UPDATE that one of them wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from celery import current_app
+from celery.result import AsyncResult
+from celery.states import FAILURE, REVOKED, SUCCESS
+from django.db.models import Q
+from django.utils.timesince import timesince
+from django.utils.timezone import now
+from django.utils.translation import gettext
+
+from . import announcing, breaks, containers, graph, progress, rollup, trees
+from .announcing import announce
+from .conf import settings
+from .models import UserTaskStatus
+from .phases import NodeType, Phase
+
+logger = logging.getLogger(__name__)
+
+#: A process that settles a node needs less than this for all that follows from it.
+GRACE = timedelta(minutes=1)
+#: Receivers of ``workflow_finished`` need less than this. It is sent, then noted as sent: if both
+#: cannot be had, a signal that comes twice is better than one that never comes.
+RECEIVERS = timedelta(minutes=10)
+#: After this time without a worker a task whose turn has come is reported.
+UNUSUAL = timedelta(hours=1)
+#: What Celery's Redis transport waits before it delivers a message again, in seconds.
+VISIBILITY_TIMEOUT = 3600
+
+#: Nodes of one kind that are looked at in one go; the next finds the rest.
+AT_ONCE = 1000
+
+_OUTCOMES = {SUCCESS: Phase.SUCCEEDED, FAILURE: Phase.FAILED, REVOKED: Phase.CANCELED}
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found, by the ``uuid`` of the nodes."""
+
+    lost: list[Any] = field(default_factory=list)
+    """Running tasks that were failed: their worker is gone."""
+    recovered: list[Any] = field(default_factory=list)
+    """Tasks whose end only the result backend knew."""
+    settled: list[Any] = field(default_factory=list)
+    """Workflows that were mended: a process had died between two steps."""
+    announced: list[Any] = field(default_factory=list)
+    """Workflows whose ``workflow_finished`` was sent late."""
+    waiting: list[Any] = field(default_factory=list)
+    """Tasks that no worker took, long after their turn; perhaps their message is lost."""
+
+
+def reap() -> Report:
+    """Looks once for all that was lost, and repairs it.
+
+    Cost: a query for each kind, and a few for each thing found.
+    """
+    report = Report()
+    for leaf in _silent():
+        _reap_silent(leaf, report)
+    for root in _half_settled():
+        if _finish(root):
+            report.settled.append(root.uuid)
+    for root in UserTaskStatus.objects.roots().filter(
+        settled_at__lt=now() - RECEIVERS, finished_sent_at__isnull=True
+    ):
+        if announcing.announce_late(root.pk):
+            report.announced.append(root.uuid)
+    for node, since in _untaken():
+        _reap_untaken(node, since, report)
+    return report
+
+
+# -- workers --------------------------------------------------------------------------------------
+
+
+def _silent() -> list[UserTaskStatus]:
+    """Leaves that a worker has started, and of which nothing was heard for long."""
+    started = UserTaskStatus.objects.active().filter(
+        node_type=NodeType.TASK,
+        ended_at__isnull=True,
+        phase__in=(Phase.RUNNING, Phase.CANCELED, Phase.FAILED, Phase.SUCCEEDED),
+        last_seen_at__lt=now() - settings.LOST_AFTER,
+    )
+    return list(started.order_by("last_seen_at")[:AT_ONCE])
+
+
+def _reap_silent(leaf: UserTaskStatus, report: Report) -> None:
+    if _recover(leaf):
+        report.recovered.append(leaf.uuid)
+        return
+    assert leaf.last_seen_at is not None  # noqa: S101
+    silence = now() - leaf.last_seen_at
+    if silence < settings.LOST_AFTER + _redelivery(leaf):
+        return
+    words = gettext("Lost: no sign of life for %(silence)s.") % {
+        "silence": timesince(leaf.last_seen_at) if silence >= timedelta(minutes=1) else silence
+    }
+    if rollup.settle(leaf, Phase.FAILED, message=words, attempt=leaf.attempts, abandoned=True):
+        report.lost.append(leaf.uuid)
+
+
+def _redelivery(leaf: UserTaskStatus) -> timedelta:
+    """How much later the broker may still deliver the message of a running task again."""
+    task = current_app.tasks.get(leaf.task_class)
+    acks_late = current_app.conf.task_acks_late if task is None else task.acks_late
+    if not acks_late:
+        return timedelta(0)
+    options = current_app.conf.broker_transport_options or {}
+    return timedelta(seconds=options.get("visibility_timeout", VISIBILITY_TIMEOUT))
+
+
+def _recover(leaf: UserTaskStatus) -> bool:
+    """Takes the end of a task from the result backend, if it is there."""
+    try:
+        result: AsyncResult[Any] = AsyncResult(leaf.task_id)
+        outcome = _OUTCOMES.get(result.state)
+        words = str(result.result or "") if outcome is Phase.FAILED else ""
+    except Exception:
+        logger.debug("The result backend does not tell of %s.", leaf.task_id, exc_info=True)
+        return False
+    return outcome is not None and rollup.settle(
+        leaf, outcome, message=words, attempt=leaf.attempts, abandoned=True
+    )
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+def _half_settled() -> list[UserTaskStatus]:
+    """Open workflows in which nothing has happened for a while, though something has ended."""
+    ended = UserTaskStatus.objects.filter(
+        settled_at__lt=now() - GRACE, parent__settled_at__isnull=True, parent__isnull=False
+    )
+    trees_of_ended = ended.order_by().values("tree_id")
+    roots = UserTaskStatus.objects.roots().active().filter(tree_id__in=trees_of_ended)
+    return list(roots.order_by("pk")[:AT_ONCE])
+
+
+def _finish(root: UserTaskStatus) -> bool:
+    """Completes what a process left between two steps. Returns whether there was anything."""
+    settled = []
+    broken = UserTaskStatus.objects.settled().filter(
+        tree_id=root.tree_id, phase__in=(Phase.FAILED, Phase.CANCELED), parent__isnull=False
+    )
+    above_open = Q(parent__settled_at__isnull=True)
+    for node in broken.filter(above_open).order_by("settled_at"):
+        settled += breaks.spread(node, Phase(node.phase))
+    settled += containers.settle_ready(root.tree_id)
+    announce(settled)
+    if settled:
+        progress.roll_up(root.tree_id)
+    return bool(settled)
+
+
+# -- messages -------------------------------------------------------------------------------------
+
+
+def _untaken() -> Iterator[tuple[trees.TreeNode, Any]]:
+    """Pending leaves whose turn came long ago, and when it came."""
+    old = UserTaskStatus.objects.active().filter(
+        phase__in=(Phase.PENDING, Phase.RETRYING), is_container=False, modified__lt=now() - UNUSUAL
+    )
+    for tree_id in old.order_by("tree_id").values_list("tree_id", flat=True).distinct()[:AT_ONCE]:
+        tree = trees.read(tree_id)
+        if tree is None:
+            continue
+        dependencies = graph.dependencies(tree)
+        for leaf in tree.leaves():
+            if leaf.phase not in (Phase.PENDING, Phase.RETRYING) or leaf.is_settled:
+                continue
+            awaited = graph.waits_for(dependencies, leaf)
+            before = [n for n in awaited if not (n.is_settled or n.ended_at)]
+            times = [leaf.created, leaf.last_seen_at]
+            times += [n.ended_at or n.settled_at for n in awaited]
+            since = max(time for time in times if time)
+            if not before and since < now() - UNUSUAL:
+                yield leaf, since
+
+
+def _reap_untaken(node: trees.TreeNode, since: Any, report: Report) -> None:
+    leaf = UserTaskStatus.objects.filter(pk=node.pk).first()
+    if leaf is None or leaf.is_settled:
+        return
+    if _recover(leaf):
+        report.recovered.append(leaf.uuid)
+        return
+    report.waiting.append(leaf.uuid)
+    limit = settings.MESSAGE_LOST_AFTER
+    if limit is not None and since < now() - limit:
+        words = gettext("Lost: no worker has taken it since %(since)s.") % {
+            "since": since.isoformat(sep=" ", timespec="minutes")
+        }
+        rollup.settle(leaf, Phase.FAILED, message=words, attempt=leaf.attempts, abandoned=True)

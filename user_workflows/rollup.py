@@ -1,0 +1,341 @@
+"""Events on leaves: started, counted, failed, ended; and all that follows from each.
+
+Writes of a single row commit by themselves and hold no other lock: that gave exact results and
+no deadlock with eight processes, where locking the ancestors did not. What a crash leaves between
+two steps the reaper completes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Least
+from django.utils.timezone import now
+
+from . import breaks, containers, execution, trees
+from .announcing import Settled, announce
+from .breaks import ERROR
+from .containers import Node, ancestors_of, open_node
+from .exceptions import TaskCanceledException
+from .phases import REPLACES, WAITING, NodeType, Phase
+from .plan import TEXT
+from .trees import batches, statuses
+
+# -- events on leaves ---------------------------------------------------------------------------
+
+
+def begin(node: Node, attempt: int, **fresh: Any) -> bool:
+    """A worker starts the body of a leaf. Returns False if it must not: see the row why.
+
+    Arguments:
+        attempt: which attempt this is, from 1. Of a message that was delivered twice at the same
+            moment only one starts the body.
+        fresh: columns to set anew, where an earlier attempt has changed them.
+    """
+    new = Q(phase__in=WAITING) | Q(attempts__lt=attempt) | Q(last_seen_at__isnull=True)
+    startable = open_node(node.pk).filter(new, phase__in=REPLACES[Phase.RUNNING])
+    return bool(
+        startable.update(
+            phase=Phase.RUNNING,
+            state=Phase.RUNNING.state,
+            attempts=attempt,
+            started_at=Coalesce("started_at", now()),
+            modified=now(),
+            **fresh,
+        )
+    )
+
+
+def retry(node: Node, attempt: int, total_steps: int | None = None) -> None:
+    """An attempt ended by asking for another one; the steps it had counted are dropped."""
+    fresh = {} if total_steps is None else {"total_steps": total_steps}
+    waiting = open_node(node.pk).filter(attempts__lte=attempt, ended_at__isnull=True)
+    if not waiting.filter(phase__in=REPLACES[Phase.RETRYING]).update(
+        phase=Phase.RETRYING,
+        state=Phase.RETRYING.state,
+        attempts=attempt + 1,
+        completed_steps=0,
+        modified=now(),
+        **fresh,
+    ):
+        # A verdict stands already, so the next attempt will be refused.
+        settle(node, Phase.FAILED, attempt=attempt)
+
+
+def settle(
+    node: Any,
+    phase: Phase,
+    *,
+    message: str = "",
+    attempt: int | None = None,
+    abandoned: bool = False,
+) -> bool:
+    """A leaf has ended for good: settles it, and whatever is thereby decided or settled.
+
+    ``abandoned`` says that its body did not end by itself: it was killed, or never ran. Celery
+    does not go on then, so a failure is not allowed where something waits for the leaf.
+
+    Returns False, and changes nothing, where it was settled already or by an older attempt.
+    Queries where all is well: 1 for the leaf and 1 to see that its parent is still open.
+    """
+    if (
+        abandoned
+        and phase is Phase.FAILED
+        and node.allow_failure
+        and breaks.prevented_by(node, ancestors_of(node))
+    ):
+        open_node(node.pk).update(allow_failure=False)
+        node.allow_failure = False
+    with trees.locked_in_transaction(node.tree_id):
+        ended, up, settled = _end(node, phase, message, attempt)
+        settled += containers.climb(up)
+    announce(settled)
+    if trees.connection().in_atomic_block:
+        settle_rest(node.tree_id)
+    return ended
+
+
+def settle_rest(tree_id: int) -> None:
+    """After the commit, settles what neither of two sides could see was ready.
+
+    The side in a transaction did not see the leaves that a worker ended meanwhile, nor the
+    worker those of the transaction.
+    """
+    transaction.on_commit(
+        lambda: announce(containers.settle_ready(tree_id)), using=trees.connection().alias
+    )
+
+
+def change(status: Any, phase: Phase, state: str | None = None, *, message: str = "") -> None:
+    """A state given to a node through its model instance, which then shows what was stored.
+
+    While the node's body runs, a final phase is only its verdict: the node is settled when
+    Celery reports the end of the body. Else it is settled at once.
+    """
+    if status.pk is None:
+        status.apply_row(phase=phase, state=state or phase.state)
+        return
+    if phase.is_terminal:
+        if _is_busy(status):
+            _decide(status, phase, message)
+        else:
+            settle(status, phase, message=message)
+            containers.store_sums_above(status)
+    elif phase is Phase.RETRYING:
+        retry(status, status.attempts)
+    elif (
+        open_node(status.pk)
+        .filter(phase__in=REPLACES[Phase.RUNNING])
+        .update(phase=phase, state=state or phase.state, modified=now())
+    ):
+        containers.mark_running(status.parent_id)
+    sync(status)
+
+
+def start(status: Any) -> None:
+    """Marks the task of this instance as started, unless it was canceled."""
+    if status.pk is None:
+        status.apply_row(phase=Phase.RUNNING, state=Phase.RUNNING.state)
+        return
+    with trees.locked_in_transaction(status.tree_id):
+        begun = begin(status, status.attempts)
+        if begun:
+            containers.mark_running(status.parent_id)
+    sync(status)
+    if not begun and status.phase == Phase.CANCELED and status.node_type == NodeType.TASK:
+        raise TaskCanceledException(f"{status.name} was canceled.")
+
+
+def count(status: Any, completed: int, total: int) -> None:
+    """Adds steps to the row of this instance, and to the stored sums of all above it."""
+    with trees.locked_in_transaction(status.tree_id):
+        open_node(status.pk).update(
+            completed_steps=F("completed_steps") + completed,
+            total_steps=F("total_steps") + total,
+            modified=now(),
+        )
+        containers.store_sums_above(status)
+    sync(status)
+
+
+def rename(status: Any, name: str) -> None:
+    """Renames a node, and those above it that were not named by the caller."""
+    name = name[:TEXT]
+    status.apply_row(name=name)
+    if status.pk is None:
+        return
+    with trees.locked_in_transaction(status.tree_id):
+        statuses().filter(pk=status.pk).update(name=name, modified=now())
+        for ancestor in ancestors_of(status):
+            statuses().filter(pk=ancestor.pk, is_named=False).update(name=name, modified=now())
+
+
+def sync(status: Any) -> None:
+    """Reads into an instance what may have been written behind it."""
+    columns = (
+        "phase", "state", "completed_steps", "total_steps", "attempts",
+        "modified", "started_at", "settled_at", "caused_by_id",
+    )  # fmt: skip
+    row = statuses().filter(pk=status.pk).order_by().values(*columns).first()
+    if row is not None:
+        status.apply_row(**row)
+
+
+# -- leaves ---------------------------------------------------------------------------------------
+
+
+def _is_busy(status: Any) -> bool:
+    """Whether the end of this node is still to come: of its body, or of its children."""
+    if execution.of(status.pk):
+        return True
+    if status.is_container and statuses().filter(parent_id=status.pk, settled_at=None).exists():
+        return True
+    in_worker = open_node(status.pk).filter(phase=Phase.RUNNING, last_seen_at__isnull=False)
+    return bool(in_worker.exists())
+
+
+def _outcome(phase: Phase) -> dict[str, Any]:
+    done = F("total_steps") if phase is Phase.SUCCEEDED else Least("completed_steps", "total_steps")
+    return {"phase": phase, "state": phase.state, "completed_steps": done, "modified": now()}
+
+
+def _of_attempt(node: Node, attempt: int | None) -> Any:
+    return open_node(node.pk).filter(**({} if attempt is None else {"attempts__lte": attempt}))
+
+
+def _end(
+    node: Node, phase: Phase, message: str, attempt: int | None
+) -> tuple[bool, int | None, list[Settled]]:
+    """Whether this call ended the leaf, where to climb from then, and what it settled.
+
+    A leaf that breaks what contains it stays open until the break is shown there: else whoever
+    ends its last sibling could settle containers that do not show it yet, or stop below one
+    whose later steps are not skipped yet, and nobody would go on from there.
+    """
+    going = _of_attempt(node, attempt).filter(ended_at__isnull=True)
+    plain = going.exclude(node_type=NodeType.TASK, is_container=True)
+    me = Settled(node.pk, node.parent_id is None)
+    if not breaks.breaks(node, phase) and _give_verdict(
+        plain, node, phase, message, settled_at=now()
+    ):
+        return True, node.parent_id, [me]
+    if not _give_verdict(going, node, phase, message):
+        # It has one already: from the body, or from someone who canceled it. Whoever gave it
+        # may not have shown it yet.
+        before = going.values_list("phase", flat=True).first()
+        if before is None:
+            return False, None, []
+        phase, message = Phase(before), breaks.reason(node.pk) if before == Phase.FAILED else ""
+    skipped = _spread(node, phase, message)
+    counted = Least("completed_steps", "total_steps")
+    if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
+        return True, node.parent_id, [me, *skipped]
+    # A task that has tasks below it is settled with the last of them.
+    grown = going.filter(is_container=True).update(ended_at=now(), modified=now())
+    return bool(grown), node.pk if grown else None, skipped
+
+
+def _spread(node: Node, outcome: Phase, message: str) -> list[Settled]:
+    skipped = breaks.spread(node, outcome, message)
+    return skipped and skipped + containers.settle_ready(node.tree_id)
+
+
+def _give_verdict(leaf: Any, node: Node, phase: Phase, message: str, **columns: datetime) -> bool:
+    """Decides what an open leaf is; says whether this call did."""
+    with trees.atomic() if message else nullcontext():
+        unlike = leaf.filter(phase__in=REPLACES[phase])
+        given = bool(unlike.update(**_outcome(phase), **columns))
+        if given:
+            breaks.explain(node.pk, message)
+    return given
+
+
+def _decide(node: Node, phase: Phase, message: str) -> None:
+    """Gives a verdict to a leaf whose body still runs."""
+    with trees.locked_in_transaction(node.tree_id):
+        if not _give_verdict(open_node(node.pk), node, phase, message):
+            return
+        skipped = _spread(node, phase, message)
+    announce(skipped)
+
+
+# -- many leaves at once ---------------------------------------------------------------------------
+
+
+def settle_canceled(node: Node, at: datetime) -> list[Settled]:
+    """Shows on all containers that leaves below ``node`` were canceled, and settled at ``at``.
+
+    For the holder of the tree's lock. Returns the nodes that were settled by it.
+    """
+    tree = trees.read(node.tree_id, node.pk)
+    if tree is None:
+        return []
+    nodes = list(tree.walk())
+    settled = [Settled(n.pk, n.parent_id is None) for n in nodes if n.settled_at == at]
+    settled += containers.settle_by_verdict(nodes, at)
+    skipped = breaks.spread(node, Phase.CANCELED) if tree.phase is Phase.CANCELED else []
+    settled += skipped
+    if tree.settled_at is not None:
+        settled += containers.climb(node.parent_id)
+    if skipped:
+        settled += containers.settle_ready(node.tree_id)
+    return settled
+
+
+def close_leaves(
+    tree_id: int, fate: Callable[[trees.TreeNode], Phase | None], message: str
+) -> None:
+    """Settles all open leaves of a tree that ``fate`` gives a phase, and what follows from it.
+
+    Leaves that fail are explained with ``message``; those that are skipped are put down to the
+    first failed leaf of the tree. Cost: a few queries for each 500 leaves and containers.
+    """
+    at = now()
+    with trees.locked(tree_id):
+        # Nobody is to change one of these between the look at it and the verdict.
+        trees.lock_rows(statuses().filter(tree_id=tree_id, settled_at__isnull=True))
+        tree = trees.read(tree_id)
+        if tree is None:
+            return
+        nodes = list(tree.walk())
+        leaves = [node for node in nodes if not node.is_container]
+        fated: dict[Phase, list[trees.TreeNode]] = defaultdict(list)
+        told: set[int] = set()
+        for leaf in leaves:
+            phase = fate(leaf) if leaf.settled_at is None else None
+            if phase is not None:
+                # What it has come to already, in its body or by being canceled, sticks.
+                sticks = leaf.phase not in REPLACES[phase]
+                told |= {leaf.pk} if sticks else set()
+                fated[leaf.phase if sticks else phase].append(leaf)
+        if not fated:
+            return
+        failed = [*fated[Phase.FAILED], *(n for n in leaves if n.phase is Phase.FAILED)]
+        causes = [leaf.pk for leaf in failed if not leaf.allow_failure]
+        for phase, ended in fated.items():
+            for leaf in ended:
+                leaf.phase, leaf.settled_at = phase, at
+            cause = {"caused_by_id": causes[0]} if phase is Phase.SKIPPED and causes else {}
+            for batch in batches([leaf.pk for leaf in ended]):
+                statuses().filter(pk__in=batch, settled_at__isnull=True).order_by().update(
+                    phase=phase, state=phase.state, settled_at=at, modified=at, **cause
+                )
+        explained = [leaf.pk for leaf in fated[Phase.FAILED] if leaf.pk not in told]
+        settled = [Settled(n.pk, n.parent_id is None) for n in leaves if n.settled_at == at]
+        above = [node for node in nodes if node.is_container and not node.is_settled]
+        settled += containers.settle_by_verdict(nodes, at, causes[0] if causes else None)
+        if message:
+            unexplained = (node for node in above if node.caused_by_id is None)
+            explained += [node.pk for node in unexplained if node.phase is Phase.FAILED]
+        artifact = trees.artifacts().model
+        trees.artifacts().bulk_create(
+            [artifact(status_id=pk, name=ERROR, text=message) for pk in explained], batch_size=500
+        )
+    announce(settled)
+    settle_rest(tree_id)

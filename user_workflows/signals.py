@@ -1,0 +1,157 @@
+"""Receivers of Celery's signals, and this app's own signals by their old address."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import current_app as celery_app
+from celery.signals import (
+    after_task_publish,
+    before_task_publish,
+    task_failure,
+    task_postrun,
+    task_prerun,
+    task_retry,
+    task_revoked,
+    task_success,
+    task_unknown,
+    worker_init,
+    worker_process_shutdown,
+    worker_shutdown,
+)
+from django.db import close_old_connections, transaction
+
+from . import (
+    capture,
+    growth,
+    handlers,
+    interception,
+    progress,
+    user_task_stopped,
+    workflow_finished,
+)
+from .conf import settings
+from .models import UserTaskStatus
+from .signatures import Call, is_user_task
+from .signatures import plan as planned
+
+__all__ = [
+    "celery_app",
+    "create_user_task",
+    "retrying_task",
+    "start_user_task",
+    "task_failed",
+    "task_succeeded",
+    "user_task_stopped",
+    "workflow_finished",
+]
+
+logger = logging.getLogger(__name__)
+
+handlers.install_gate()
+interception.install()
+growth.install()
+
+
+@before_task_publish.connect
+def create_user_task(
+    sender: str = "", body: Any = None, headers: dict[str, Any] | None = None, **kwargs: Any
+) -> None:
+    """Marks the messages of tracked workflows.
+
+    A user task that came past the capture of canvases, sent by its name for instance, gets a
+    node of its own here.
+    """
+    headers = {} if headers is None else headers
+    handlers.pass_on(headers, body)
+    described = body if isinstance(body, dict) else headers
+    task = celery_app.tasks.get(sender)
+    if capture.HEADER in described or capture.submission() or task is None:
+        return
+    if not is_user_task(task):
+        return
+    args, kwargs = (body["args"], body["kwargs"]) if isinstance(body, dict) else body[:2]
+    if UserTaskStatus.objects.filter(task_id=described["id"]).exists():
+        return
+    call = Call(task, sender, described["id"], tuple(args), dict(kwargs), awaits=False)
+    try:
+        user_id = interception.user_id_of(call)
+        plan, _ = planned(task.signature(args, kwargs, task_id=described["id"]), keep_ids=True)
+        if plan is not None:
+            root = capture.store(plan, user_id=user_id)
+            described[capture.HEADER] = root.tree_id
+    except Exception as error:
+        if settings.STRICT:
+            raise
+        logger.exception("The task is sent, but its user will not see it: %s", error)
+
+
+@after_task_publish.connect
+def note_published(body: Any = None, headers: Any = None, **kwargs: Any) -> None:
+    """Notes which tasks of a canvas the broker has taken."""
+    handlers.note_published(headers or {}, body)
+
+
+@task_prerun.connect
+def start_user_task(sender: Any = None, **kwargs: Any) -> None:
+    """Drops database connections that are too old before a task starts to use them."""
+    try:
+        connection = transaction.get_connection()
+    except Exception:
+        return
+    if not connection.in_atomic_block:
+        close_old_connections()
+
+
+@task_success.connect
+def task_succeeded(sender: Any = None, **kwargs: Any) -> None:
+    """A task has returned."""
+    handlers.succeeded(sender)
+
+
+@task_failure.connect
+def task_failed(
+    sender: Any = None, task_id: str = "", exception: Any = None, **kwargs: Any
+) -> None:
+    """A task has raised, or its process was killed."""
+    handlers.failed(sender, task_id, exception)
+
+
+@task_retry.connect
+def retrying_task(sender: Any = None, request: Any = None, **kwargs: Any) -> None:
+    """A task has asked to be run again."""
+    handlers.retrying(sender, request)
+
+
+@task_revoked.connect
+def task_was_revoked(
+    sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **kw: Any
+) -> None:
+    """A task was not run, or was terminated."""
+    handlers.revoked(sender, request, terminated=bool(terminated), expired=bool(expired))
+
+
+@task_unknown.connect
+def task_is_unknown(name: str = "", id: str = "", message: Any = None, **kwargs: Any) -> None:
+    """A worker got a task that it does not have."""
+    handlers.unknown(id, name, getattr(message, "headers", None) or {})
+
+
+@task_postrun.connect
+def task_is_over(sender: Any = None, state: str | None = None, **kwargs: Any) -> None:
+    """Celery is done with a task."""
+    handlers.finished(sender, state)
+
+
+@worker_init.connect
+def gate_tasks(**kwargs: Any) -> None:
+    """Puts the gate before tasks with a ``before_start`` of their own."""
+    handlers.gate_tasks()
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def write_what_is_left(**kwargs: Any) -> None:
+    """Stores the sums that are not stored yet."""
+    progress.finish()

@@ -1,0 +1,196 @@
+"""Base classes of tasks that tell their users how far they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from inspect import getattr_static
+from time import monotonic
+from typing import Any, TypeVar
+
+from celery import Task, shared_task
+from celery.exceptions import (
+    Ignore,
+    Reject,
+    Retry,
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from django.utils.timezone import now
+from django.utils.translation import gettext
+
+from . import execution, progress, rollup, signatures, trees
+from .conf import settings
+from .exceptions import TaskCanceledException
+from .models import UserTaskStatus
+from .phases import Phase
+from .purging import purge
+from .reaper import reap
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def in_words(error: BaseException) -> str:
+    """Why a task failed, for its user."""
+    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
+        limit = next((arg for arg in error.args if isinstance(arg, int | float)), None)
+        if limit is None:
+            return gettext("It took longer than it was allowed to.")
+        return gettext("It took longer than the %(limit)s seconds it was allowed to.") % {
+            "limit": limit
+        }
+    if isinstance(error, WorkerLostError):
+        return gettext("The process that ran it has died: %(error)s") % {"error": error}
+    return str(error) or type(error).__name__
+
+
+class UserTaskMixin:
+    """Makes a Celery task a user task: its body has ``self.status``.
+
+        class ExportTask(UserTask):
+            @classmethod
+            def generate_name(cls, arguments_dict):
+                return f"Export {arguments_dict['course']}"
+
+        @shared_task(base=ExportTask, bind=True)
+        def export(self, user_id, course):
+            for page in self.track(pages(course)):
+                render(page)
+
+    Within ``workflow()`` the user is the workflow's; a user task sent by itself takes a
+    ``user_id`` argument. The mixin may stand last: ``class T(Task, UserTaskMixin)``.
+    """
+
+    #: Whether workflows go on when this task fails.
+    allow_failure = False
+
+    request: Any
+    run: Callable[..., Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__call__ is Task.__call__:
+            cls.__call__ = UserTaskMixin._call  # type: ignore[method-assign]
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the body; where the task may fail, a failure is recorded and None returned."""
+        if getattr(self.request, "called_directly", True):
+            return Task.__call__(self, *args, **kwargs)  # type: ignore[arg-type]
+        try:
+            return self.run(*args, **kwargs)
+        except (Retry, Ignore, Reject, TaskCanceledException):
+            raise
+        except Exception as error:
+            run: execution.Execution | None = getattr(self.request, "user_workflow_run", None)
+            if run is None or not run.node.allow_failure:
+                raise
+            logger.warning("A task that may fail has failed.", exc_info=True)
+            rollup.change(self.status, Phase.FAILED, message=in_words(error))
+            return None
+
+    @classmethod
+    def generate_name(cls, arguments_dict: dict[str, Any]) -> str:
+        """The name that the user reads; by default the name of the function.
+
+        Arguments:
+            arguments_dict: the arguments of the call, as ``arguments_as_dict`` has them.
+        """
+        return cls.__name__.rsplit(".", maxsplit=1)[-1]
+
+    @staticmethod
+    def calculate_total_steps(arguments_dict: dict[str, Any]) -> int:
+        """How many steps the call will have; by default 1."""
+        return 1
+
+    @classmethod
+    def arguments_as_dict(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The arguments of a call by name, with defaults, also under decorators.
+
+        Raises:
+            TypeError: the task cannot be called like this.
+        """
+        run = getattr_static(cls, "run")
+        if isinstance(run, staticmethod):
+            return signatures.bound_arguments(run.__func__, *args, **kwargs)
+        return signatures.bound_arguments(run, None, *args, **kwargs)
+
+    @property
+    def status(self) -> UserTaskStatus:
+        """The node of the call that is running.
+
+        In a worker the same instance is given for 0.5 s, then one read anew. Where the node was
+        deleted, an instance that is stored nowhere takes its place.
+        """
+        request = self.request
+        run: execution.Execution | None = getattr(request, "user_workflow_run", None)
+        status: UserTaskStatus | None = getattr(request, "user_workflow_status", None)
+        if status is not None and run is not None and run.buffered:
+            if monotonic() - request.user_workflow_read_at >= progress.INTERVAL:
+                if not trees.connection().in_atomic_block and progress.try_to_flush(run):
+                    rollup.sync(status)
+                request.user_workflow_read_at = monotonic()
+            return status
+        status = UserTaskStatus.objects.filter(task_id=request.id).first()
+        if status is None:
+            status = UserTaskStatus(
+                task_id=request.id or "", name=type(self).__name__, total_steps=1
+            )
+        request.user_workflow_status = status
+        request.user_workflow_read_at = monotonic()
+        return status
+
+    def track(
+        self, iterable: Iterable[T], total: int | None = None, description: str = ""
+    ) -> Iterator[T]:
+        """Yields the items of ``iterable``, and counts a step when each is done with.
+
+        Costs no query an item: what was counted is written every 0.5 s and at the end, also
+        when the loop is left early.
+
+        Arguments:
+            total: the number of items, where ``len(iterable)`` does not say. The task's total
+                grows if it has announced fewer steps than that.
+            description: shown as the task's state meanwhile.
+
+        Raises:
+            TaskCanceledException: the task was canceled.
+        """
+        status = self.status
+        if description:
+            status.set_state(description)
+        return progress.track(status, iterable, total)
+
+
+class UserTask(Task, UserTaskMixin):  # type: ignore[type-arg]
+    """Abstract base class of user tasks: see ``UserTaskMixin``."""
+
+    abstract = True
+
+
+@shared_task
+def purge_old_user_tasks() -> int:
+    """Deletes the workflows that were last changed before ``USER_WORKFLOWS_MAX_AGE``.
+
+    With them go their artifacts and the files of those. What runs is left alone, and so is what
+    rows of other apps protect. Returns how many nodes and artifacts were deleted.
+    """
+    return sum(part.nodes + part.artifacts for part in purge(now() - settings.MAX_AGE))
+
+
+@shared_task
+def reap_lost_user_tasks() -> dict[str, int]:
+    """Finds what workers, brokers and processes have lost: see ``reaper``. Run it each minute.
+
+    Returns how many things of each kind were found.
+    """
+    report = reap()
+    return {name: len(getattr(report, name)) for name in report.__dataclass_fields__}
+
+
+#: The same under the name that ``user_tasks`` -> ``user_workflows`` makes of it in a site's code.
+purge_old_user_workflows = shared_task(name="user_workflows.tasks.purge_old_user_workflows")(
+    purge_old_user_tasks.run
+)

@@ -1,0 +1,331 @@
+"""How a tree looks at one moment, as lines of text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from django.utils.timezone import now
+from rich.cells import cell_len
+
+from ..phases import STATE_TEXTS, WAITING, NodeType, Phase
+from ..trees import TreeNode
+from .fitting import fitting
+from .text import Line, clean, clip, duration, in_words, isolated, wrap
+
+
+class Glyphs(NamedTuple):
+    """The signs that trees are drawn with."""
+
+    symbols: Mapping[Phase, str]
+    branch: str
+    last: str
+    down: str
+    full: str
+    rest: str
+    more: str
+
+
+UNICODE = Glyphs(
+    dict(zip(Phase, "○●↻✓!✗⊘-", strict=True)), "├─ ", "└─ ", "│  ", "█", "░", "…"
+)  # fmt: skip
+ASCII = Glyphs(dict(zip(Phase, ".>~+!x#-", strict=True)), "|- ", "`- ", "|  ", "#", "-", "~")
+
+_STYLES = {
+    Phase.PENDING: "bright_black",
+    Phase.RUNNING: "cyan",
+    Phase.RETRYING: "yellow",
+    Phase.SUCCEEDED: "green",
+    Phase.PARTIAL: "yellow",
+    Phase.FAILED: "bold red",
+    Phase.CANCELED: "magenta",
+    Phase.SKIPPED: "bright_black",
+}
+_TYPES = {NodeType.TASK: "", NodeType.CHAIN: "chain in order", NodeType.GROUP: "group at once"}
+_NARROW, _ROOMY, _WIDE = 60, 90, 110
+#: Columns for the state, where there is room, and where a long one takes the bar's place.
+_SHORT_STATE, _STATE, _LONG_STATE, _BAR, _TIME = 14, 19, 25, 10, 6
+_DIM = "bright_black"
+
+
+class _Busy(NamedTuple):
+    """Open leaves of a subtree: in a worker, or still to be started."""
+
+    running: int
+    waiting: int
+
+
+@dataclass(slots=True)
+class _Layout:
+    """The columns of one drawing."""
+
+    width: int
+    name: int
+    state: int
+    steps: int
+    brief: bool
+    """Whether messages get one line each."""
+    full: bool
+    """Whether there is room for all words."""
+
+    @property
+    def narrow(self) -> bool:
+        return self.width < _NARROW and not self.full
+
+
+@dataclass(slots=True)
+class Picture:
+    """How a tree looked at one moment."""
+
+    tree: TreeNode
+    texts: Mapping[int, str] = field(default_factory=dict)
+    """Why leaves failed, by primary key."""
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Names of nodes outside the tree that nodes in it were skipped because of."""
+    at: datetime | None = None
+    glyphs: Glyphs = UNICODE
+    nodes: dict[int, TreeNode] = field(init=False)
+    """The tree by primary key, parents first."""
+    _busy: dict[int, _Busy] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at = self.at or now()
+        self.nodes = {node.pk: node for node in self.tree.walk()}
+        self._busy = {}
+        for node in reversed(self.nodes.values()):
+            busy = [self._busy[child.pk] for child in node.children]
+            if not node.is_container and not node.is_settled and node.ended_at is None:
+                waiting = node.phase in WAITING
+                busy.append(_Busy(int(not waiting), int(waiting)))
+            self._busy[node.pk] = _Busy(sum(b.running for b in busy), sum(b.waiting for b in busy))
+
+    # -- words ----------------------------------------------------------------------------------
+
+    def state(self, node: TreeNode, *, short: bool = False) -> str:
+        """The state of a node in words."""
+        if node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
+            words = {Phase.FAILED: "Failing", Phase.CANCELED: "Canceling"}[node.phase]
+            running, waiting = self._busy[node.pk]
+            rest = f"{running} still running" if running else f"{waiting} still pending"
+            if not short and (running or waiting):
+                words += f" ({rest})" if node.children else " (still running)"
+        elif node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
+            words = isolated(clean(node.state)) or node.phase.state
+        elif node.phase is Phase.PARTIAL and short:
+            words = "With failures"
+        else:
+            words = node.phase.state
+        if node.phase is Phase.FAILED and node.allow_failure and not short:
+            words += " (allowed)"
+        if node.attempts > 1:
+            words += f", attempt {node.attempts}"
+        return words
+
+    def name(self, pk: int | None) -> str:
+        """The name of a node, safe to show."""
+        node = self.nodes.get(pk or 0)
+        return clean(node.name if node else self.names.get(pk or 0, "")) or "(no name)"
+
+    def path(self, pk: int) -> str:
+        """The names on the way to a node, without the root's."""
+        names: list[str] = []
+        node: TreeNode | None = self.nodes.get(pk)
+        while node is not None and (node is not self.tree or not names):
+            names.append(isolated(self.name(node.pk)))
+            node = self.nodes.get(node.parent_id or 0) if node is not self.tree else None
+        return " / ".join(reversed(names))
+
+    def reason(self, node: TreeNode) -> str:
+        """Why a node failed or was not run, in words; empty if that is not to be said here."""
+        if node.phase is Phase.FAILED:
+            return clean(self.texts.get(node.pk, ""))
+        if node.phase is Phase.SKIPPED and node.caused_by_id is not None:
+            above = self.nodes.get(node.parent_id or 0)
+            if above is None or above.phase is not Phase.SKIPPED or node is self.tree:
+                return f"not run because of {isolated(self.name(node.caused_by_id))}"
+        return ""
+
+    # -- drawing --------------------------------------------------------------------------------
+
+    def lines(self, width: int | None = None, height: int | None = None) -> list[Line]:
+        """The tree in at most ``width`` columns and, if given, ``height`` lines.
+
+        Where the height does not suffice, what failed or runs is shown, and the rest counted.
+        """
+        layout = self._layout(width, brief=height is not None)
+        lines = self._head(layout, bar=20 if width is None else None)
+        shown = None if height is None else self._fitting(height - len(lines))
+        indent = 2 if layout.narrow else 3
+        branch, last, down = (sign[:indent] for sign in self.glyphs[1:4])
+        lines += self._notes(self.tree, "", layout)
+        stack: list[tuple[TreeNode | Counter[Phase], str, bool]] = []
+
+        def push(node: TreeNode, prefix: str) -> None:
+            items: list[TreeNode | Counter[Phase]] = []
+            hidden: Counter[Phase] = Counter()
+            for child in node.children:
+                if shown is None or child.pk in shown:
+                    items.append(child)
+                else:
+                    hidden.update(child.counts)
+            if hidden and items:
+                items.append(hidden)
+            final = len(items) - 1
+            stack.extend((item, prefix, i == final) for i, item in reversed([*enumerate(items)]))
+
+        push(self.tree, "")
+        while stack:
+            item, prefix, is_last = stack.pop()
+            start = prefix + (last if is_last else branch)
+            below = prefix + (" " * indent if is_last else down)
+            if isinstance(item, Counter):
+                text = f"{self.glyphs.more} {in_words(item)}"
+                room = layout.width - cell_len(start)
+                lines.append([(start, _DIM), (clip(text, room, self.glyphs.more), _DIM)])
+                continue
+            lines.append(self._row(item, start, layout))
+            has_more = bool(item.children) and (
+                shown is None or any(child.pk in shown for child in item.children)
+            )
+            lines += self._notes(item, below + (down if has_more else " " * indent), layout)
+            push(item, below)
+        return lines
+
+    def _layout(self, width: int | None, *, brief: bool) -> _Layout:
+        steps = 2 * len(str(self.tree.total_steps)) + 1
+        right = 2 + _STATE + 2 + _BAR + 2 + steps + 2 + _TIME
+        if width is None:
+            names = (
+                3 * (node.level - self.tree.level)
+                + 2
+                + cell_len(self.name(node.pk) + self._kind(node, full=True))
+                + 2 * node.is_container
+                for node in self.nodes.values()
+            )
+            name = max(names)
+            return _Layout(name + right, name, _STATE, steps, brief, full=True)
+        wide = (_SHORT_STATE, _STATE, _LONG_STATE)
+        state = wide[(width >= _ROOMY) + (width >= _WIDE)]
+        name = width - right + _STATE - state
+        return _Layout(width, name, state, steps, brief, full=width >= _ROOMY)
+
+    def _kind(self, node: TreeNode, *, full: bool) -> str:
+        if not node.is_container:
+            return ""
+        return _TYPES.get(node.node_type, node.node_type.value) if full else node.node_type.value
+
+    def _head(self, layout: _Layout, bar: int | None) -> list[Line]:
+        """The root: its bar fills what the words leave free, or a line of its own."""
+        root, style = self.tree, _STYLES[self.tree.phase]
+        symbol = f"{self.glyphs.symbols[root.phase]} "
+        kind = self._kind(root, full=layout.full)
+        kind = f"  {kind}" if kind and not layout.narrow else ""
+        state = self.state(root, short=layout.narrow)
+        tail = f"{root.completed_steps}/{root.total_steps} steps"
+        if took := duration(root.duration(self.at)):
+            tail += f"  {took}"
+        fixed = cell_len(symbol + kind + state + tail) + 6
+        name = self.name(root.pk)
+        room = bar or layout.width - fixed - cell_len(name)
+        words: Line = [(symbol, style), ("", "bold"), (kind, _DIM), ("  ", ""), (state, style)]
+        if room >= 10:
+            words[1] = (isolated(name), "bold")
+            return [[*words, ("  ", ""), *self._bar(root, room), (f"  {tail}", "")]]
+        state = clip(state, layout.width // 2, self.glyphs.more)
+        room = layout.width - cell_len(symbol + kind + state) - 2
+        words[1] = (isolated(clip(name, room, self.glyphs.more)), "bold")
+        words[4] = (state, style)
+        room = max(0, min(60, layout.width - 4 - len(tail)))
+        return [words, [("  ", ""), *self._bar(root, room), (f"  {tail}", "")]]
+
+    def _row(self, node: TreeNode, start: str, layout: _Layout) -> Line:
+        style, more = _STYLES[node.phase], self.glyphs.more
+        right = self._narrow_right(node, layout) if layout.narrow else self._right(node, layout)
+        room = (
+            layout.width - 2 - sum(cell_len(t) for t, _ in right) if layout.narrow else layout.name
+        )
+        if cell_len(start) > room // 2:
+            start = more + start[-(room // 2) :]
+        room -= cell_len(start) + 2
+        name = self.name(node.pk)
+        kind = "" if layout.narrow else self._kind(node, full=layout.full)
+        if kind and cell_len(name) + 2 + len(kind) > room:
+            kind = self._kind(node, full=False)
+        if kind:
+            kind = f"  {kind}"
+        name = clip(name, max(room - len(kind), 1), more)
+        line: Line = [(start, _DIM), (f"{self.glyphs.symbols[node.phase]} ", style)]
+        name_style = "" if node.phase not in (Phase.PENDING, Phase.SKIPPED) else _DIM
+        line += [(isolated(name), name_style), (kind, _DIM)]
+        gap = " " * max(0, room - cell_len(name + kind))
+        return [*line, (f"{gap}  ", ""), *right]
+
+    def _right(self, node: TreeNode, layout: _Layout) -> Line:
+        """State, bar, steps and duration in their columns; a long state takes the bar's."""
+        style = _STYLES[node.phase]
+        merged = layout.state + 2 + _BAR
+        if node.phase is Phase.SKIPPED and (reason := self.reason(node)):
+            text = f"{self.state(node)}, {reason}"
+            room = merged + 2 + layout.steps + 2 + _TIME
+            if layout.brief or cell_len(text) <= room:
+                return [(clip(text, room, self.glyphs.more), style)]
+        state = self.state(node)
+        if cell_len(state) > layout.state:
+            state = clip(state, merged, self.glyphs.more)
+            line: Line = [(state + " " * (merged - cell_len(state)), style)]
+        else:
+            line = [(state + " " * (layout.state - cell_len(state) + 2), style)]
+            has_bar = node.total_steps > 1 and node.phase is not Phase.SKIPPED
+            line += self._bar(node, _BAR) if has_bar else [(" " * _BAR, "")]
+        steps = f"{node.completed_steps}/{node.total_steps}"
+        took = duration(node.duration(self.at))
+        return [*line, (f"  {steps:>{layout.steps}}", ""), (f"  {took:>{_TIME}}", _DIM)]
+
+    def _narrow_right(self, node: TreeNode, layout: _Layout) -> Line:
+        state = clip(self.state(node, short=True), layout.width // 2, self.glyphs.more)
+        right: Line = [(state, _STYLES[node.phase])]
+        if node.total_steps > 1 and not node.is_settled:
+            right.append((f" {node.completed_steps}/{node.total_steps}", ""))
+        return right
+
+    def _bar(self, node: TreeNode, width: int) -> Line:
+        done = node.completed_steps * width // node.total_steps if node.total_steps else 0
+        style = _STYLES[node.phase]
+        return [(self.glyphs.full * done, style), (self.glyphs.rest * (width - done), _DIM)]
+
+    def _notes(self, node: TreeNode, start: str, layout: _Layout) -> list[Line]:
+        reason = self.reason(node)
+        if not reason:
+            return []
+        if node.phase is Phase.SKIPPED and node is not self.tree:
+            if layout.brief:
+                return []
+            row = self._right(node, layout)
+            if not layout.narrow and reason in row[0][0]:
+                return []
+        room = max(10, layout.width - cell_len(start) - 2)
+        texts = wrap(reason, room)
+        if layout.brief or len(texts) > 3:
+            keep = 1 if layout.brief else 3
+            rest = " ".join(texts[keep - 1 :])
+            texts = [*texts[: keep - 1], clip(rest, room, self.glyphs.more)]
+        return [[(f"{start}", _DIM), (text, _STYLES[node.phase])] for text in texts]
+
+    def _fitting(self, room: int) -> set[int] | None:
+        failed = [
+            node
+            for node in self.nodes.values()
+            if node.phase is Phase.FAILED and (not node.is_container or node.pk in self.texts)
+        ]
+        lines = dict.fromkeys(self.nodes, 1)
+        lines.update((node.pk, 2) for node in failed if self.reason(node))
+        return fitting(
+            self.nodes,
+            lines,
+            room - lines[self.tree.pk] + 1,
+            failed=sorted(failed, key=lambda node: node.allow_failure),
+            running=[n for n in self.nodes.values() if not n.children and self._busy[n.pk].running],
+        )

@@ -1,0 +1,123 @@
+"""Pieces of text for terminals. What comes from users is shown as text, whatever is in it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+from rich.cells import cell_len
+
+from ..phases import Phase
+
+Span = tuple[str, str]
+"""A text and its rich style."""
+Line = list[Span]
+
+_RIGHT_TO_LEFT = {"R", "AL", "AN"}
+_ISOLATE, _END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
+def clean(text: str) -> str:
+    """One line of ``text`` without anything that a terminal would obey."""
+    kept = []
+    for char in text:
+        category = unicodedata.category(char)
+        if char.isspace() or category in ("Zl", "Zp"):
+            kept.append(" ")
+        elif category in ("Cc", "Cs", "Cn"):
+            kept.append("\N{REPLACEMENT CHARACTER}")
+        elif (category != "Cf" or char == "\N{ZERO WIDTH NON-JOINER}") and not _selects(char):
+            kept.append(char)
+    return " ".join("".join(kept).split())
+
+
+def _selects(char: str) -> bool:
+    """Variation selectors: terminals do not agree on the width of what they change."""
+    return "\N{VARIATION SELECTOR-1}" <= char <= "\N{VARIATION SELECTOR-16}"
+
+
+def clip(text: str, width: int, more: str = "…") -> str:
+    """``text``, cut to ``width`` terminal cells."""
+    if cell_len(text) <= width:
+        return text
+    kept, room = "", width - len(more)
+    for char in text:
+        if cell_len(kept + char) > room:
+            break
+        kept += char
+    kept = kept.rstrip()
+    if kept.count(_ISOLATE) > kept.count(_END):
+        kept += _END
+    return kept + more if room >= 0 else ""
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """``text`` in lines of at most ``width`` terminal cells; long words are broken."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += " " + word
+            continue
+        if lines[-1]:
+            lines.append("")
+        for char in word:
+            if lines[-1] and cell_len(lines[-1] + char) > width:
+                lines.append("")
+            lines[-1] += char
+    return lines
+
+
+def isolated(text: str) -> str:
+    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
+    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in text):
+        return _ISOLATE + text + _END
+    return text
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in few letters: 0.4s, 12s, 3m05s, 2h07m, 4d02h."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    for size, unit, part, small in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // part:02}{small}"
+    return f"{whole}s"
+
+
+def size(count: int | None) -> str:
+    """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
+    if count is None:
+        return ""
+    number, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 999.5 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
+
+
+def in_words(counts: Mapping[Phase, int]) -> str:
+    """Leaves by phase: "480 succeeded, 12 pending"; what went wrong and what runs comes first."""
+    order = (
+        Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
+        Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
+    )  # fmt: skip
+    words = {Phase.RUNNING: "running"}
+    return ", ".join(
+        f"{counts[phase]} {words.get(phase, phase.state.lower())}"
+        for phase in order
+        if counts.get(phase)
+    )
+
+
+def plain(lines: Iterable[Line]) -> str:
+    """Lines without their styles."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)

@@ -1,0 +1,337 @@
+"""The REST API: views on statuses and artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, ClassVar
+from uuid import UUID
+
+import networkx as nx
+from django.apps import apps
+from django.db.models import OuterRef, ProtectedError, QuerySet, RestrictedError, Subquery
+from django.http import HttpResponse, StreamingHttpResponse
+from rest_framework import mixins, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.filters import OrderingFilter, SearchFilter
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from . import archives, drawings, outline, trees
+from .breaks import ERROR
+from .conf import settings
+from .models import UserTaskArtifact, UserTaskStatus
+from .permissions import WorkflowPermission
+from .phases import Phase
+from .serializers import ArtifactSerializer, StatusSerializer
+
+#: The most levels, and children of each container, that one answer shows.
+MOST_DEPTH, MOST_CHILDREN = 20, 500
+#: The most failures that one answer tells.
+MOST_FAILURES = 100
+
+
+class Conflict(APIException):
+    """What was asked for cannot be done to this workflow, or not now."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+class _Scoped:
+    """Lists and look-ups know of nothing that the site's filters keep from the user."""
+
+    finders: ClassVar[tuple[Any, ...]] = (SearchFilter, OrderingFilter)
+
+    @property
+    def scopes(self) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    @property
+    def filter_backends(self) -> Any:
+        """The site's own, and in lists those that search and order."""
+        found = list(self.scopes)
+        if not self.detail:  # type: ignore[attr-defined]
+            found += [finder for finder in self.finders if finder not in found]
+            if apps.is_installed("django_filters"):
+                from django_filters.rest_framework import DjangoFilterBackend
+
+                found += [] if DjangoFilterBackend in found else [DjangoFilterBackend]
+        return found
+
+
+class StatusViewSet(  # type: ignore[override]
+    _Scoped,
+    mixins.DestroyModelMixin,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    viewsets.GenericViewSet[UserTaskStatus],
+):
+    """The workflows of a user, and each node in them.
+
+    A list has whole workflows only, as they are stored, newest first; with ``all=1`` each node.
+    """
+
+    lookup_field = "uuid"
+    lookup_value_regex = "[0-9a-fA-F-]{32,36}"
+    permission_classes = (WorkflowPermission,)
+    queryset = UserTaskStatus.objects.order_by("-created", "-pk")
+    serializer_class: Any = StatusSerializer
+    search_fields = ("name", "subject")
+    ordering_fields = ("created", "modified", "name", "settled_at", "phase")
+
+    @property
+    def scopes(self) -> tuple[Any, ...]:
+        """``USER_WORKFLOWS_STATUS_FILTERS``."""
+        return settings.STATUS_FILTERS
+
+    @property
+    def filterset_class(self) -> Any:
+        """For sites that have django-filter."""
+        from .filtersets import StatusFilterSet
+
+        return StatusFilterSet
+
+    def get_queryset(self) -> QuerySet[UserTaskStatus]:
+        """The nodes that this request is about, with what the serializer shows of them."""
+        nodes: Any = super().get_queryset()
+        if self.action == "list":
+            if self.request.query_params.get("all", "0") in ("", "0", "false"):
+                nodes = nodes.filter(parent__isnull=True)
+            tops = UserTaskStatus.objects.filter(pk=OuterRef("tree_id")).order_by()
+            nodes = nodes.annotate(root_uuid=Subquery(tops.values("uuid")))
+            nodes = nodes.select_related("parent").prefetch_related("artifacts")
+        found: QuerySet[UserTaskStatus] = nodes
+        return found
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One node, with sums as of now."""
+        node = self.get_object()
+        _bring_up_to_date(node)
+        return Response(self.get_serializer(node).data)
+
+    def perform_destroy(self, instance: UserTaskStatus) -> None:
+        """Deletes a whole workflow with its artifacts; one that is open is canceled first."""
+        if instance.parent_id is not None:
+            raise Conflict("Only a whole workflow can be deleted, not a part of one.")
+        if instance.is_active:
+            instance.cancel()
+        try:
+            instance.delete()
+        except (ProtectedError, RestrictedError) as error:
+            raise Conflict("Something else on this site needs this workflow.") from error
+
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Cancels a node and all below it; with ``force`` running tasks are terminated.
+
+        The answer is the node; its ``canceled`` says how many tasks never start, how many were
+        asked to stop and how many had finished.
+        """
+        node = self.get_object()
+        data = request.data if isinstance(request.data, dict) else {}
+        force = str(data.get("force", "")).lower() in ("1", "true", "on")
+        done = node.cancel(force=force)
+        node.refresh_from_db()
+        shown = self.get_serializer(node).data
+        counts = {"pending": done.pending, "running": done.running, "finished": done.finished}
+        return Response({**shown, "canceled": counts})
+
+    @action(detail=True)
+    def tree(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The subtree of a node, nested: see the parameters of ``outline``.
+
+        With ``since``, a ``version`` of an earlier answer, only what has changed. An unchanged
+        tree is answered by 304 to who sends its ``ETag``; one query, two while it is open.
+        """
+        node = self.get_object()
+        final = node.settled_at is not None
+        tag = _tag([str(node.uuid), node.modified.isoformat(), request.query_params.urlencode()])
+        if final and tag in request.headers.get("If-None-Match", ""):
+            return HttpResponse(status=304, headers={"ETag": tag})
+        since, bounds = self._since(), self._bounds()
+        version = outline.version()
+        top = node.tree()
+        body: dict[str, Any] = {"settled": top.is_settled}
+        if since is not None:
+            changed = outline.changes(top, since)
+            body["reset"], body["changed"] = changed is None, changed or []
+        else:
+            try:
+                body["tree"] = outline.outline(top, bounds)
+            except ValueError:
+                raise ValidationError({"after": "This is no child of the node."}) from None
+        if not final:
+            tag = _tag(body)
+            if tag in request.headers.get("If-None-Match", ""):
+                return HttpResponse(status=304, headers={"ETag": tag})
+        return Response({"version": version, **body}, headers={"ETag": tag})
+
+    @action(detail=True)
+    def artifacts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What the tasks of a subtree have left, in tree order; each with its ``path``."""
+        node = self.get_object()
+        found = node.subtree_artifacts(request.query_params.get("name"))
+        phases = self._phases()
+        if phases:
+            found = found.filter(status__phase__in=phases)
+        found = found.select_related("status")
+        page = self.paginate_queryset(found)  # type: ignore[arg-type]
+        rows: Any = found if page is None else page
+        paths = _Paths(node)
+        context = self.get_serializer_context()
+        shown = [
+            {**ArtifactSerializer(row, context=context).data, "path": paths.of(row.status)}
+            for row in rows
+        ]
+        return Response(shown) if page is None else self.get_paginated_response(shown)
+
+    @action(detail=True, url_path=r"artifacts\.zip", url_name="archive")
+    def archive(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        """All of them in one archive, made while it is sent, with a manifest."""
+        node = self.get_object()
+        paths = _Paths(node)
+        found = node.subtree_artifacts().select_related("status").iterator(chunk_size=500)
+        answer = StreamingHttpResponse(
+            archives.stream((artifact, paths.of(artifact.status)) for artifact in found),
+            content_type="application/zip",
+        )
+        answer["Content-Disposition"] = f'attachment; filename="{node.uuid}.zip"'
+        answer["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    @action(detail=True)
+    def failures(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Why it failed: the tasks that did, with what they said and what they prevented."""
+        node = self.get_object()
+        top = node.tree()
+        leaves = list(top.leaves())
+        failed = [leaf for leaf in leaves if leaf.phase is Phase.FAILED]
+        failed.sort(key=lambda leaf: (leaf.allow_failure, leaf.settled_at or leaf.created))
+        shown = failed[:MOST_FAILURES]
+        texts = dict(
+            UserTaskArtifact.objects.filter(name=ERROR, status__in=[leaf.pk for leaf in shown])
+            .order_by("-pk")
+            .values_list("status_id", "text")
+        )
+        paths = _Paths(node, top)
+        rows = [
+            {
+                "uuid": str(leaf.uuid),
+                "path": paths.of(leaf),
+                "message": texts.get(leaf.pk, ""),
+                "attempts": leaf.attempts,
+                "allow_failure": leaf.allow_failure,
+                "prevented": sum(1 for other in leaves if other.caused_by_id == leaf.pk),
+            }
+            for leaf in shown
+        ]
+        return Response({"count": len(failed), "failures": rows})
+
+    @action(detail=True)
+    def graph(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Which task waits for which: ``as=node-link`` (JSON), ``mermaid`` or ``dot``."""
+        kind = request.query_params.get("as", "node-link")
+        graph = drawings.named(self.get_object().graph())
+        if kind == "node-link":
+            return Response(nx.node_link_data(graph, edges="edges"))
+        if kind == "mermaid":
+            return HttpResponse(drawings.mermaid(graph), content_type="text/plain; charset=utf-8")
+        if kind == "dot":
+            return HttpResponse(drawings.dot(graph), content_type="text/plain; charset=utf-8")
+        raise ValidationError({"as": "One of node-link, mermaid, dot."})
+
+    def _bounds(self) -> outline.Bounds:
+        after = self.request.query_params.get("after")
+        try:
+            child = UUID(after) if after else None
+        except ValueError:
+            raise ValidationError({"after": "The uuid of a child of this node."}) from None
+        return outline.Bounds(
+            depth=self._number("depth", 3, MOST_DEPTH),
+            children=self._number("children", 50, MOST_CHILDREN),
+            phases=self._phases(),
+            after=child,
+        )
+
+    def _number(self, name: str, default: int, most: int) -> int:
+        given = self.request.query_params.get(name, str(default))
+        if not (given.isascii() and given.isdigit() and len(given) < 10):
+            raise ValidationError({name: f"A number from 0 to {most}."})
+        return min(int(given), most)
+
+    def _phases(self) -> frozenset[Phase]:
+        given = self.request.query_params.get("phase", "")
+        try:
+            return frozenset(Phase(phase.strip().upper()) for phase in given.split(",") if phase)
+        except ValueError:
+            raise ValidationError({"phase": f"Of {', '.join(Phase.values)}."}) from None
+
+    def _since(self) -> Any:
+        given = self.request.query_params.get("since")
+        try:
+            return outline.since(given) if given is not None else None
+        except ValueError:
+            raise ValidationError({"since": "The version of an earlier answer."}) from None
+
+
+class ArtifactViewSet(  # type: ignore[override]
+    _Scoped, viewsets.ReadOnlyModelViewSet[UserTaskArtifact]
+):
+    """All artifacts that a user may see."""
+
+    lookup_field = "uuid"
+    lookup_value_regex = "[0-9a-fA-F-]{32,36}"
+    permission_classes = (WorkflowPermission,)
+    queryset = UserTaskArtifact.objects.select_related("status").order_by("pk")
+    serializer_class: Any = ArtifactSerializer
+    search_fields = ("name",)
+    ordering_fields = ("created", "name")
+
+    @property
+    def scopes(self) -> tuple[Any, ...]:
+        """``USER_WORKFLOWS_ARTIFACT_FILTERS``."""
+        return settings.ARTIFACT_FILTERS
+
+    @property
+    def filterset_class(self) -> Any:
+        """For sites that have django-filter."""
+        from .filtersets import ArtifactFilterSet
+
+        return ArtifactFilterSet
+
+
+class _Paths:
+    """The names on the way to each node of a subtree. One query for its containers."""
+
+    def __init__(self, node: UserTaskStatus, top: trees.TreeNode | None = None) -> None:
+        self._top = node.pk
+        if top is not None:
+            rows = [(n.pk, n.parent_id, n.name) for n in top.walk() if n.children]
+        else:
+            inner = UserTaskStatus.objects.filter(
+                trees.within(node.pk, node.tree_id), is_container=True
+            )
+            rows = list(inner.order_by().values_list("pk", "parent_id", "name"))
+        self._names = {pk: (parent, name) for pk, parent, name in rows}
+
+    def of(self, node: Any) -> list[str]:
+        """From the first below the top down to the node."""
+        names = [node.name] if node.pk != self._top else []
+        above = node.parent_id if node.pk != self._top else None
+        while above in self._names and above != self._top:
+            above, name = self._names[above]
+            names.append(name)
+        return names[::-1]
+
+
+def _bring_up_to_date(node: UserTaskStatus) -> None:
+    if node.is_container:
+        live = node.tree()
+        node.apply_row(completed_steps=live.completed_steps, total_steps=live.total_steps)
+
+
+def _tag(content: Any) -> str:
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f'"{digest[:32]}"'
