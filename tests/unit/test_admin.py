@@ -126,13 +126,13 @@ def test_workflows_are_deleted_whole_with_their_files(admin: Any) -> None:
     storage, name = artifact.file.storage, artifact.file.name
     delete = reverse("admin:user_workflows_usertaskstatus_delete", args=[one["Export"].pk])
     asked = admin.get(delete)
-    assert asked.status_code == 200 and "Yes, I’m sure" in asked.content.decode()
+    assert asked.status_code == 200 and "Are you sure" in asked.content.decode()
     assert admin.post(delete, {"post": "yes"}).status_code == 302
     assert not UserTaskStatus.objects.filter(tree_id=one["Export"].pk).exists()
     assert not UserTaskArtifact.objects.exists() and not storage.exists(name)
 
     selected = {"action": "delete_selected", "_selected_action": [two["2-Export"].pk]}
-    assert "Yes, I’m sure" in admin.post(LIST, selected).content.decode()
+    assert "Are you sure" in admin.post(LIST, selected).content.decode()
     admin.post(LIST, {**selected, "post": "yes"})
     assert not UserTaskStatus.objects.exists()
 
