@@ -1,0 +1,318 @@
+"""A layout as SVG. How it looks is the style sheet's: nothing here but classes and shapes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.utils.formats import number_format
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
+
+from ..phases import STATE_TEXTS, Phase
+from ..trees import TreeNode
+from .layout import CAPTION, WIDTH
+
+if TYPE_CHECKING:
+    from .boxes import Box
+    from .layout import Item, Layout, Line, Place
+
+#: The sign of each phase in a square of 16, to be filled by the even-odd rule. No two have the
+#: same outline.
+SIGNS = {
+    Phase.PENDING: "M8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14zM8 3a5 5 0 1 1 0 10a5 5 0 1 1 0-10z",
+    Phase.RUNNING: "M3.5 1.5L14.5 8L3.5 14.5z",
+    Phase.RETRYING: "M8 1.5a6.5 6.5 0 1 0 6.5 6.5h-2.2a4.3 4.3 0 1 1-4.3-4.3v2.3l4.5-3.5L8-1z",
+    Phase.SUCCEEDED: "M8 .8a7.2 7.2 0 1 0 0 14.4a7.2 7.2 0 1 0 0-14.4z"
+    "M4 8.2l1.4-1.4 1.8 1.8 3.6-3.7 1.4 1.4-5 5.1z",
+    Phase.PARTIAL: "M8 .8L15.6 14.8H.4zM7 5.5h2l-.3 4.8h-1.4zM7 11.4h2v2h-2z",
+    Phase.FAILED: "M4.9.5h6.2l4.4 4.4v6.2l-4.4 4.4h-6.2l-4.4-4.4v-6.2z"
+    "M8 6.6L5.7 4.3 4.3 5.7 6.6 8 4.3 10.3 5.7 11.7 8 9.4"
+    " 10.3 11.7 11.7 10.3 9.4 8 11.7 5.7 10.3 4.3z",
+    Phase.CANCELED: "M2.5 1h11a1.5 1.5 0 0 1 1.5 1.5v11a1.5 1.5 0 0 1-1.5 1.5h-11"
+    "a1.5 1.5 0 0 1-1.5-1.5v-11a1.5 1.5 0 0 1 1.5-1.5zM5 5v6h6v-6z",
+    Phase.SKIPPED: "M8 .5L15.5 8 8 15.5.5 8zM4 7.1h8v1.8h-8z",
+}  # fmt: skip
+#: What went wrong and what runs comes first.
+ORDER = (
+    Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
+    Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
+)  # fmt: skip
+#: In a bar: what is over, what went wrong, what is to come.
+BAR = (
+    Phase.SUCCEEDED, Phase.PARTIAL, Phase.FAILED, Phase.CANCELED,
+    Phase.SKIPPED, Phase.RUNNING, Phase.RETRYING, Phase.PENDING,
+)  # fmt: skip
+_NARROW = frozenset(" !',.:;I[]`fijlrt|()-")
+
+
+def drawn(layout: Layout, link: str, key: str, at: datetime, critical: set[Box]) -> SafeString:
+    """The SVG element: a ``group`` of links, named by its ``title``.
+
+    Not ``role="img"``: that would hide the links from screen readers. ``graphics-document`` is
+    not known to most of them.
+    """
+    size = f'width="{layout.width:g}" height="{layout.height:g}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="uw-graph-svg" {size} '
+        f'viewBox="0 0 {layout.width:g} {layout.height:g}" role="group" '
+        f'aria-labelledby="{escape(key)}-title" aria-describedby="{escape(key)}-summary">',
+        f'<title id="{escape(key)}-title">{escape(gettext("Which task waits for which"))}</title>',
+        *_frames(layout),
+        *_lines(layout),
+        *(_box(place, link, at, place.box in critical) for place in layout.places()),
+        "</svg>",
+    ]
+    return mark_safe("".join(parts))  # noqa: S308  # All text in it is escaped.
+
+
+def clean(text: str) -> str:
+    """One line of ``text`` that XML can hold and that turns nothing around it."""
+    kept = []
+    for char in text:
+        category = unicodedata.category(char)
+        if char.isspace() or category in ("Zl", "Zp"):
+            kept.append(" ")
+        elif category in ("Cc", "Cs") or ord(char) & 0xFFFE == 0xFFFE:
+            kept.append("\N{REPLACEMENT CHARACTER}")
+        elif not unicodedata.bidirectional(char).endswith(("O", "E", "I", "PDF")):
+            kept.append(char)
+    return " ".join("".join(kept).split())
+
+
+def clip(text: str, room: float) -> str:
+    """``text``, cut to about ``room`` times the size of its letters."""
+    width, fits = 0.0, 0
+    for at, char in enumerate(text):
+        width += _width(char)
+        if width <= room - 0.9:
+            fits = at + 1
+    return text if width <= room else text[:fits].rstrip() + "…"
+
+
+def counted(box: Box) -> str:
+    """What a box stands for: "480 tasks: 10 failed, 470 succeeded"."""
+    count = box.tasks
+    words = ngettext("%(count)s task", "%(count)s tasks", count)
+    if box.beside:
+        words = ngettext("%(count)s other", "%(count)s others", count)
+    return f"{words % {'count': grouped(count)}}: {by_phase(box.counts)}"
+
+
+def by_phase(counts: Counter[Phase]) -> str:
+    """Tasks by phase: "10 failed, 470 succeeded"."""
+    told = [phase for phase in ORDER if counts[phase]]
+    return ", ".join(f"{grouped(counts[phase])} {phase.label.lower()}" for phase in told)
+
+
+def grouped(number: int) -> str:
+    """A number as it is written where the reader lives: 10,000."""
+    return str(number_format(number, force_grouping=True))
+
+
+def state(box: Box, at: datetime) -> str:
+    """The state of a box in words, with what is known of steps and time."""
+    if box.collapsed:
+        return counted(box)
+    node = box.node
+    words = str(node.phase.label)
+    if node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
+        words = clean(node.state) or words
+    if node.phase is Phase.FAILED and node.allow_failure:
+        words = gettext("%(state)s (allowed)") % {"state": words}
+    elif node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
+        words = gettext("%(state)s (still running)") % {"state": words}
+    done, total = steps(node)
+    if total > 1 and not node.phase.is_terminal:
+        words += f" · {done}/{total}"
+    seconds = node.duration(at)
+    return words if seconds is None else f"{words} · {took(seconds)}"
+
+
+def took(seconds: float) -> str:
+    """Seconds in few letters."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part} {small}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def steps(node: TreeNode) -> tuple[int, int]:
+    """How many steps of its own a task has completed, and of how many."""
+    done = node.completed_steps - sum(child.completed_steps for child in node.children)
+    return done, node.total_steps - sum(child.total_steps for child in node.children)
+
+
+def _width(char: str) -> float:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0.0
+    if unicodedata.east_asian_width(char) in ("W", "F"):
+        return 1.1
+    if char in _NARROW:
+        return 0.36
+    return 0.74 if char.isupper() or char in "mwMW@%—…" else 0.58
+
+
+# -- lines ------------------------------------------------------------------------------------
+
+
+def _lines(layout: Layout) -> Iterator[str]:
+    """Critical lines last, so that they lie on top; an arrow wherever lines end at a box."""
+    arrows: dict[Item, bool] = {}
+    critical = {line.start for line in layout.lines if line.critical}
+    for line in sorted(layout.lines, key=lambda line: line.critical):
+        kinds = ["uw-graph-line"]
+        kinds += ["uw-graph-critical"] if line.critical else []
+        kinds += ["uw-graph-may-fail"] if line.may_fail else []
+        kinds += ["uw-graph-sent"] if line.sent else []
+        yield f'<path class="{" ".join(kinds)}" d="{_way(layout, line)}"/>'
+        if line.end.boxes:
+            arrows[line.end] = line.critical
+    for item, marked in arrows.items():
+        x, y = _port(layout, item, end=False)
+        shape = f"M{x:g} {y:g}l-5-8h10z" if layout.down else f"M{x:g} {y:g}l-8-5v10z"
+        yield f'<path class="uw-graph-arrow{" uw-graph-critical" * marked}" d="{shape}"/>'
+    for item in layout.items:
+        if item.is_joint:
+            kind = f"uw-graph-joint{' uw-graph-critical' * (item in critical)}"
+            x, y = item.x + item.width / 2, item.y + item.height / 2
+            yield f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="{item.width / 2:g}"/>'
+
+
+def _port(layout: Layout, item: Item, *, end: bool) -> tuple[float, float]:
+    if layout.down:
+        return round(item.x + item.width / 2, 1), item.y + item.height * end
+    return item.x + item.width * end, round(item.y + item.height / 2, 1)
+
+
+def _way(layout: Layout, line: Line) -> str:
+    """Straight out of the layer, a curve between the layers, and straight on."""
+    first, last = _port(layout, line.start, end=True), _port(layout, line.end, end=False)
+    along = 1 if layout.down else 0
+    leave, arrive = layout.edges[line.start.layer][1], layout.edges[line.end.layer][0]
+    if not line.start.boxes and not line.start.is_joint:
+        leave_from = layout.edges[line.start.layer][0]
+        first = (first[0], leave_from) if layout.down else (leave_from, first[1])
+    if not line.end.boxes and not line.end.is_joint:
+        last = (last[0], arrive) if layout.down else (arrive, last[1])
+    if line.end.boxes:
+        last = (last[0], last[1] - 6) if layout.down else (last[0] - 6, last[1])
+        arrive -= 6
+    half = round((leave + arrive) / 2, 1)
+
+    def point(place: float, other: tuple[float, float]) -> str:
+        return f"{other[0]:g} {place:g}" if layout.down else f"{place:g} {other[1]:g}"
+
+    straight = f"M{first[0]:g} {first[1]:g}L{point(leave, first)}"
+    if first[1 - along] != last[1 - along]:
+        straight += f"C{point(half, first)} {point(half, last)} {point(arrive, last)}"
+    return f"{straight}L{last[0]:g} {last[1]:g}"
+
+
+# -- boxes ------------------------------------------------------------------------------------
+
+
+def _frames(layout: Layout) -> Iterator[str]:
+    for item in layout.items:
+        parent = item.boxes[0].parent if item.is_block else None
+        if parent is None:
+            continue
+        yield (
+            f'<rect class="uw-graph-frame" x="{item.x:g}" y="{item.y:g}" rx="10" '
+            f'width="{item.width:g}" height="{item.height:g}"/>'
+        )
+        count = len(item.boxes)
+        words = ngettext("%(count)s at once", "%(count)s at once", count) % {"count": count}
+        name = clip(clean(parent.node.name), (item.width - 130) / 12)
+        text = f"{name} · {words}" if name else words
+        yield _text(text, "uw-graph-caption", item.x + 12, item.y, item.width - 24, CAPTION, 17)
+
+
+def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
+    box, x, y, height = place
+    phase = box.phase.value.lower()
+    name = clean(box.node.name) or gettext("(no name)")
+    said = counted(box) if box.collapsed else state(box, at)
+    kinds = ["uw-graph-node", f"uw-graph-{phase}"]
+    kinds += ["uw-graph-critical"] if critical else []
+    title = f"{name}: {said}"
+    if critical:
+        title += f" ({gettext('on the critical path')})"
+    rect = f'width="{WIDTH}" height="{height:g}" rx="7"'
+    parts = [
+        f'<a class="{" ".join(kinds)}" href="{escape(f"{link}#node-{box.node.uuid}")}">',
+        f"<title>{escape(title)}</title>",
+        f'<rect class="uw-graph-behind" x="{x + 4:g}" y="{y + 4:g}" {rect}/>'
+        if box.collapsed
+        else "",
+        f'<rect class="uw-graph-box" x="{x:g}" y="{y:g}" {rect}/>',
+        f'<path class="uw-graph-sign" transform="translate({x + 11:g} {y + 9:g})" '
+        f'fill-rule="evenodd" d="{SIGNS[box.phase]}"/>',
+        _text(name, "uw-graph-name", x + 35, y, WIDTH - 43, 26, 21, letters=15),
+    ]
+    for at_line, words in enumerate(_wrapped(said, (WIDTH - 43) / 12) if box.collapsed else [said]):
+        top = y + 25 + 15 * at_line
+        parts.append(_text(words, "uw-graph-state", x + 35, top, WIDTH - 43, 18, 12, letters=12))
+    parts += _bar(box, x, y + height)
+    return "".join([*parts, "</a>"])
+
+
+def _wrapped(said: str, room: float) -> list[str]:
+    """What a branch holds, in two lines."""
+    first, rest = "", said
+    while rest:
+        part, comma, after = rest.partition(", ")
+        if first and clip(first + part, room) != first + part:
+            break
+        first, rest = f"{first}{part}{comma}", after
+    return [first.rstrip(), rest]
+
+
+def _bar(box: Box, x: float, bottom: float) -> Iterator[str]:
+    """How far it is: tasks by phase below a branch, completed steps below a task that runs."""
+    left, top, room = x + 8, bottom - 6, WIDTH - 16.0
+    if box.collapsed:
+        shares = [(phase, box.counts[phase] / max(1, box.tasks)) for phase in BAR]
+    elif box.phase in (Phase.RUNNING, Phase.RETRYING) and steps(box.node)[1] > 1:
+        done, total = steps(box.node)
+        shares = [(box.phase, done / total), (Phase.PENDING, 1 - done / total)]
+    else:
+        return
+    for phase, share in shares:
+        if share:
+            # What is few stays to be seen.
+            width = round(max(share * room, 2.0), 1)
+            kind = f"uw-graph-part uw-graph-{phase.value.lower()}"
+            yield f'<rect class="{kind}" x="{left:g}" y="{top:g}" width="{width:g}" height="3"/>'
+            left = round(left + width, 1)
+
+
+def _text(
+    text: str,
+    kind: str,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    line: float,
+    letters: float = 12,
+) -> str:
+    """A line of text in a view of its own, which cuts off what a guess at its width let through."""
+    turned = _right_to_left(text)
+    at = f'x="{width:g}" direction="rtl"' if turned else 'x="0"'
+    return (
+        f'<svg x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" aria-hidden="true">'
+        f'<text class="{kind}" y="{line:g}" {at}>{escape(clip(text, width / letters))}</text></svg>'
+    )
+
+
+def _right_to_left(text: str) -> bool:
+    strong = (unicodedata.bidirectional(char) for char in text)
+    return next((d in ("R", "AL") for d in strong if d in ("L", "R", "AL")), False)
