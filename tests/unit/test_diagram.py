@@ -162,7 +162,7 @@ def test_no_two_lines_cross(top: TreeNode) -> None:
 def test_no_line_leads_across_a_box(top: TreeNode) -> None:
     drawn = layout(boxes(top))
     for item in drawn.items:
-        if item.boxes or item.is_joint:
+        if not item.is_bend:
             continue
         at = item.x if drawn.down else item.y
         for other in drawn.items:
@@ -384,6 +384,13 @@ def test_chains_run_straight() -> None:
             assert middles[0] == pytest.approx(middles[1], abs=0.2)
 
 
+def test_a_long_line_is_one() -> None:
+    long = a("chain", "", *many(40))
+    top = a("chord", "", a("group", "", long, *many(5, "short")), task("end"))
+    paths = [path.get("class", "") for path in parsed(diagram(top, at=NOW)).findall(f"{SVG}path")]
+    assert sum("uw-graph-line" in kind for kind in paths) == 39 + 1 + 5
+
+
 def test_a_line_is_dashed_where_the_next_task_starts_after_a_failure_too() -> None:
     top = a("chain", "", task("try", allow_failure=True), task("must"), task("end"))
     drawing = diagram(top, at=NOW)
@@ -476,6 +483,9 @@ def test_durations(seconds: float, words: str) -> None:
     assert took(seconds) == words
 
 
+HEBREW = "\u05e9\u05dc\u05d5\u05dd"
+
+
 def test_names_are_cut_and_told_in_full() -> None:
     name = "An introduction to the night sky as it was seen by the ancients"
     drawing = diagram(task(name), at=NOW)
@@ -489,8 +499,11 @@ def test_names_are_cut_and_told_in_full() -> None:
 
 def test_what_xml_cannot_hold_is_replaced_and_nothing_turns_its_surroundings() -> None:
     assert clean("a\x00b\u202ec\n\td\ufffe") == "a\ufffdbc d\ufffd"
-    text = next(iter(parsed(diagram(task("שלום"), at=NOW)).iter(f"{SVG}text")))
+    drawing = diagram(a("chain", "", task(HEBREW), task("b")), at=NOW)
+    text = next(iter(parsed(drawing).iter(f"{SVG}text")))
     assert text.get("direction") == "rtl"
+    assert titles(drawing)[0] == f"\u2068{HEBREW}\u2069: Pending"
+    assert drawing.steps[1].waits == f"waits for \u2068{HEBREW}\u2069 (1)"
 
 
 def test_a_task_without_a_name_has_words_in_its_place() -> None:

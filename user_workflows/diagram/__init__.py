@@ -25,7 +25,7 @@ from ..trees import TreeNode
 from .boxes import MOST, Box, boxes
 from .critical import critical_path
 from .layout import Layout, layout
-from .svg import ORDER, SIGNS, by_phase, clean, counted, drawn, grouped, state
+from .svg import ORDER, SIGNS, by_phase, clean, counted, drawn, grouped, isolated, state
 
 #: Names that are said of what a task waits for; of more, only numbers are.
 NAMED = 3
@@ -154,14 +154,15 @@ def _name(box: Box) -> str:
 
 
 def _sent(sender: Box, number: int) -> str:
-    return gettext("sent by %(task)s") % {"task": f"{_name(sender)} ({number})"}
+    return gettext("sent by %(task)s") % {"task": f"{isolated(_name(sender))} ({number})"}
 
 
 def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
     if not before:
         return gettext("waits for nothing")
     if len(before) <= NAMED:
-        names = ", ".join(f"{_name(box)} ({at})" for box, at in zip(before, numbers, strict=True))
+        pairs = zip(before, numbers, strict=True)
+        names = ", ".join(f"{isolated(_name(box))} ({at})" for box, at in pairs)
         return gettext("waits for %(tasks)s") % {"tasks": names}
     return gettext("waits for %(tasks)s") % {"tasks": _ranges(numbers)}
 

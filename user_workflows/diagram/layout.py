@@ -59,6 +59,11 @@ class Item:
         """Whether many wait for many here."""
         return not self.boxes and self.width > 0
 
+    @property
+    def is_bend(self) -> bool:
+        """Whether a long line passes here."""
+        return not self.boxes and not self.is_joint
+
 
 class Place(NamedTuple):
     """The upper left corner of a box, and its height."""

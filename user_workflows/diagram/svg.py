@@ -84,6 +84,13 @@ def clean(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def isolated(text: str) -> str:
+    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
+    if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
+        return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return text
+
+
 def clip(text: str, room: float) -> str:
     """``text``, cut to about ``room`` times the size of its letters."""
     width, fits = 0.0, 0
@@ -167,14 +174,19 @@ def _lines(layout: Layout) -> Iterator[str]:
     """Critical lines last, so that they lie on top; an arrow wherever lines end at a box."""
     arrows: dict[Item, bool] = {}
     critical = {line.start for line in layout.lines if line.critical}
+    way: list[Line] = []
     for line in sorted(layout.lines, key=lambda line: line.critical):
+        way.append(line)
+        if line.end.is_bend:
+            continue
         kinds = ["uw-graph-line"]
         kinds += ["uw-graph-critical"] if line.critical else []
         kinds += ["uw-graph-may-fail"] if line.may_fail else []
         kinds += ["uw-graph-sent"] if line.sent else []
-        yield f'<path class="{" ".join(kinds)}" d="{_way(layout, line)}"/>'
+        yield f'<path class="{" ".join(kinds)}" d="{_way(layout, way)}"/>'
         if line.end.boxes:
             arrows[line.end] = line.critical
+        way = []
     for item, marked in arrows.items():
         x, y = _port(layout, item, end=False)
         shape = f"M{x:g} {y:g}l-5-8h10z" if layout.down else f"M{x:g} {y:g}l-8-5v10z"
@@ -192,28 +204,23 @@ def _port(layout: Layout, item: Item, *, end: bool) -> tuple[float, float]:
     return item.x + item.width * end, round(item.y + item.height / 2, 1)
 
 
-def _way(layout: Layout, line: Line) -> str:
-    """Straight out of the layer, a curve between the layers, and straight on."""
-    first, last = _port(layout, line.start, end=True), _port(layout, line.end, end=False)
-    along = 1 if layout.down else 0
-    leave, arrive = layout.edges[line.start.layer][1], layout.edges[line.end.layer][0]
-    if not line.start.boxes and not line.start.is_joint:
-        leave_from = layout.edges[line.start.layer][0]
-        first = (first[0], leave_from) if layout.down else (leave_from, first[1])
-    if not line.end.boxes and not line.end.is_joint:
-        last = (last[0], arrive) if layout.down else (arrive, last[1])
-    if line.end.boxes:
-        last = (last[0], last[1] - 6) if layout.down else (last[0] - 6, last[1])
-        arrive -= 6
-    half = round((leave + arrive) / 2, 1)
+def _way(layout: Layout, way: list[Line]) -> str:
+    """Straight through the layers, with a curve between two where it goes aside."""
 
-    def point(place: float, other: tuple[float, float]) -> str:
-        return f"{other[0]:g} {place:g}" if layout.down else f"{place:g} {other[1]:g}"
+    def point(along: float, item: Item) -> str:
+        x, y = _port(layout, item, end=False)
+        return f"{x:g} {along:g}" if layout.down else f"{along:g} {y:g}"
 
-    straight = f"M{first[0]:g} {first[1]:g}L{point(leave, first)}"
-    if first[1 - along] != last[1 - along]:
-        straight += f"C{point(half, first)} {point(half, last)} {point(arrive, last)}"
-    return f"{straight}L{last[0]:g} {last[1]:g}"
+    first, last = way[0].start, way[-1].end
+    path = "M{:g} {:g}".format(*_port(layout, first, end=True))
+    for start, end in ((line.start, line.end) for line in way):
+        leave, arrive = layout.edges[start.layer][1], layout.edges[end.layer][0]
+        if point(0, start) != point(0, end):
+            half = round((leave + arrive) / 2, 1)
+            curve = (point(half, start), point(half, end), point(arrive - 6, end))
+            path += f"L{point(leave, start)}C{' '.join(curve)}"
+    x, y = _port(layout, last, end=False)
+    return f"{path}L{point((y if layout.down else x) - 6 * bool(last.boxes), last)}"
 
 
 # -- boxes ------------------------------------------------------------------------------------
@@ -242,7 +249,7 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     said = counted(box) if box.collapsed else state(box, at)
     kinds = ["uw-graph-node", f"uw-graph-{phase}"]
     kinds += ["uw-graph-critical"] if critical else []
-    title = f"{name}: {said}"
+    title = f"{isolated(name)}: {isolated(said)}"
     if critical:
         title += f" ({gettext('on the critical path')})"
     rect = f'width="{WIDTH}" height="{height:g}" rx="7"'
