@@ -6,10 +6,22 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
+from xml.etree import ElementTree
 
+from user_workflows.diagram import Diagram
+from user_workflows.diagram.boxes import Box
+from user_workflows.diagram.layers import layers
+from user_workflows.diagram.layout import Layout, layout
 from user_workflows.phases import Child, NodeType, Phase, verdict
 from user_workflows.trees import TreeNode, _sum_up
 
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><a href="javascript:x">',
+    "&amp;]]>",
+    "\x00\x1b\ud800\ufffe",
+]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _pks = count(1)
 
@@ -58,3 +70,28 @@ def a(kind: str, name: str, *children: TreeNode, **given: Any) -> TreeNode:
 def task(name: str, phase: Phase = Phase.PENDING, seconds: float = 5.0, **given: Any) -> TreeNode:
     """A task in this phase that has taken so long."""
     return a("task", name, phase=phase, seconds=seconds, **given)
+
+
+def parsed(drawing: Diagram) -> ElementTree.Element:
+    """The picture as an XML parser sees it."""
+    return ElementTree.fromstring(str(drawing.svg))
+
+
+def links(drawing: Diagram) -> list[ElementTree.Element]:
+    """The links in it, one for each box."""
+    return parsed(drawing).findall(f"{SVG}a")
+
+
+def titles(drawing: Diagram) -> list[str]:
+    """What the links say."""
+    return [str(link.findtext(f"{SVG}title")) for link in links(drawing)]
+
+
+def placed(root: Box) -> Layout:
+    """Where all is that is drawn of these boxes."""
+    return layout(layers(root))
+
+
+def shown(root: Box) -> list[Box]:
+    """The boxes that are drawn."""
+    return [place.box for place in placed(root).places()]

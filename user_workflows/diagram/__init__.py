@@ -24,8 +24,10 @@ from ..phases import Phase
 from ..trees import TreeNode
 from .boxes import MOST, Box, boxes
 from .critical import critical_path
+from .layers import layers
 from .layout import Layout, layout
-from .svg import ORDER, SIGNS, by_phase, clean, counted, drawn, grouped, isolated, state
+from .svg import SIGNS, drawn
+from .words import ORDER, by_phase, counted, grouped, isolated, name_of, state
 
 #: Names that are said of what a task waits for; of more, only numbers are.
 NAMED = 3
@@ -81,9 +83,9 @@ def diagram(top: TreeNode, *, link: str = "", at: datetime | None = None) -> Dia
     at = at or now()
     root = boxes(top)
     critical = _critical(top, root, at)
-    plan = layout(root, critical)
+    plan = layout(layers(root, critical))
     key = f"uw-graph-{top.uuid}"
-    lines = plan.lines
+    lines = plan.layers.lines
     return Diagram(
         key=key,
         svg=drawn(plan, link, key, at, set(critical)),
@@ -131,14 +133,14 @@ def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[St
     said: dict[tuple[int, ...], str] = {}
     steps = []
     for box in shown:
-        before = tuple(sorted({number[other] for other in waits_for(plan.graph, box)}))
-        sender = plan.sender.get(box)
+        before = tuple(sorted({number[other] for other in waits_for(plan.layers.graph, box)}))
+        sender = plan.layers.sender.get(box)
         if before not in said:
             said[before] = _waits([shown[at - 1] for at in before], before)
         steps.append(
             Step(
                 number=number[box],
-                name=_name(box),
+                name=name_of(box.node),
                 href=f"{link}#node-{box.node.uuid}",
                 phase=box.phase,
                 state=counted(box) if box.collapsed else state(box, at),
@@ -149,12 +151,8 @@ def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[St
     return steps
 
 
-def _name(box: Box) -> str:
-    return clean(box.node.name) or gettext("(no name)")
-
-
 def _sent(sender: Box, number: int) -> str:
-    return gettext("sent by %(task)s") % {"task": f"{isolated(_name(sender))} ({number})"}
+    return gettext("sent by %(task)s") % {"task": f"{isolated(name_of(sender.node))} ({number})"}
 
 
 def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
@@ -162,7 +160,7 @@ def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
         return gettext("waits for nothing")
     if len(before) <= NAMED:
         pairs = zip(before, numbers, strict=True)
-        names = ", ".join(f"{isolated(_name(box))} ({at})" for box, at in pairs)
+        names = ", ".join(f"{isolated(name_of(box.node))} ({at})" for box, at in pairs)
         return gettext("waits for %(tasks)s") % {"tasks": names}
     return gettext("waits for %(tasks)s") % {"tasks": _ranges(numbers)}
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from django.utils.formats import number_format
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
-from ..phases import STATE_TEXTS, Phase
-from ..trees import TreeNode
-from .layout import CAPTION, WIDTH
-
-if TYPE_CHECKING:
-    from .boxes import Box
-    from .layout import Item, Layout, Line, Place
+from ..phases import Phase
+from .boxes import Box
+from .layers import CAPTION, WIDTH, Item, Line
+from .layout import Layout, Place
+from .words import clean, clip, counted, isolated, name_of, right_to_left, state, steps
 
 #: The sign of each phase in a square of 16, to be filled by the even-odd rule. No two have the
 #: same outline.
@@ -37,17 +31,11 @@ SIGNS = {
     "a1.5 1.5 0 0 1-1.5-1.5v-11a1.5 1.5 0 0 1 1.5-1.5zM5 5v6h6v-6z",
     Phase.SKIPPED: "M8 .5L15.5 8 8 15.5.5 8zM4 7.1h8v1.8h-8z",
 }  # fmt: skip
-#: What went wrong and what runs comes first.
-ORDER = (
-    Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
-    Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
-)  # fmt: skip
 #: In a bar: what is over, what went wrong, what is to come.
 BAR = (
     Phase.SUCCEEDED, Phase.PARTIAL, Phase.FAILED, Phase.CANCELED,
     Phase.SKIPPED, Phase.RUNNING, Phase.RETRYING, Phase.PENDING,
 )  # fmt: skip
-_NARROW = frozenset(" !',.:;I[]`fijlrt|()-")
 
 
 def drawn(layout: Layout, link: str, key: str, at: datetime, critical: set[Box]) -> SafeString:
@@ -70,112 +58,15 @@ def drawn(layout: Layout, link: str, key: str, at: datetime, critical: set[Box])
     return mark_safe("".join(parts))  # noqa: S308  # All text in it is escaped.
 
 
-def clean(text: str) -> str:
-    """One line of ``text`` that XML can hold and that turns nothing around it."""
-    kept = []
-    for char in text:
-        category = unicodedata.category(char)
-        if char.isspace() or category in ("Zl", "Zp"):
-            kept.append(" ")
-        elif category in ("Cc", "Cs") or ord(char) & 0xFFFE == 0xFFFE:
-            kept.append("\N{REPLACEMENT CHARACTER}")
-        elif not unicodedata.bidirectional(char).endswith(("O", "E", "I", "PDF")):
-            kept.append(char)
-    return " ".join("".join(kept).split())
-
-
-def isolated(text: str) -> str:
-    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
-    if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
-        return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
-    return text
-
-
-def clip(text: str, room: float) -> str:
-    """``text``, cut to about ``room`` times the size of its letters."""
-    width, fits = 0.0, 0
-    for at, char in enumerate(text):
-        width += _width(char)
-        if width <= room - 0.9:
-            fits = at + 1
-    return text if width <= room else text[:fits].rstrip() + "…"
-
-
-def counted(box: Box) -> str:
-    """What a box stands for: "480 tasks: 10 failed, 470 succeeded"."""
-    count = box.tasks
-    words = ngettext("%(count)s task", "%(count)s tasks", count)
-    if box.beside:
-        words = ngettext("%(count)s other", "%(count)s others", count)
-    return f"{words % {'count': grouped(count)}}: {by_phase(box.counts)}"
-
-
-def by_phase(counts: Counter[Phase]) -> str:
-    """Tasks by phase: "10 failed, 470 succeeded"."""
-    told = [phase for phase in ORDER if counts[phase]]
-    return ", ".join(f"{grouped(counts[phase])} {phase.label.lower()}" for phase in told)
-
-
-def grouped(number: int) -> str:
-    """A number as it is written where the reader lives: 10,000."""
-    return str(number_format(number, force_grouping=True))
-
-
-def state(box: Box, at: datetime) -> str:
-    """The state of a box in words, with what is known of steps and time."""
-    if box.collapsed:
-        return counted(box)
-    node = box.node
-    words = str(node.phase.label)
-    if node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
-        words = clean(node.state) or words
-    if node.phase is Phase.FAILED and node.allow_failure:
-        words = gettext("%(state)s (allowed)") % {"state": words}
-    elif node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
-        words = gettext("%(state)s (still running)") % {"state": words}
-    done, total = steps(node)
-    if total > 1 and not node.phase.is_terminal:
-        words += f" · {done}/{total}"
-    seconds = node.duration(at)
-    return words if seconds is None else f"{words} · {took(seconds)}"
-
-
-def took(seconds: float) -> str:
-    """Seconds in few letters."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {small}"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
-
-
-def steps(node: TreeNode) -> tuple[int, int]:
-    """How many steps of its own a task has completed, and of how many."""
-    done = node.completed_steps - sum(child.completed_steps for child in node.children)
-    return done, node.total_steps - sum(child.total_steps for child in node.children)
-
-
-def _width(char: str) -> float:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0.0
-    if unicodedata.east_asian_width(char) in ("W", "F"):
-        return 1.1
-    if char in _NARROW:
-        return 0.36
-    return 0.74 if char.isupper() or char in "mwMW@%—…" else 0.58
-
-
 # -- lines ------------------------------------------------------------------------------------
 
 
 def _lines(layout: Layout) -> Iterator[str]:
     """Critical lines last, so that they lie on top; an arrow wherever lines end at a box."""
     arrows: dict[Item, bool] = {}
-    critical = {line.start for line in layout.lines if line.critical}
+    critical = {line.start for line in layout.layers.lines if line.critical}
     way: list[Line] = []
-    for line in sorted(layout.lines, key=lambda line: line.critical):
+    for line in sorted(layout.layers.lines, key=lambda line: line.critical):
         way.append(line)
         if line.end.is_bend:
             continue
@@ -191,7 +82,7 @@ def _lines(layout: Layout) -> Iterator[str]:
         x, y = _port(layout, item, end=False)
         shape = f"M{x:g} {y:g}l-5-8h10z" if layout.down else f"M{x:g} {y:g}l-8-5v10z"
         yield f'<path class="uw-graph-arrow{" uw-graph-critical" * marked}" d="{shape}"/>'
-    for item in layout.items:
+    for item in layout.layers.items:
         if item.is_joint:
             kind = f"uw-graph-joint{' uw-graph-critical' * (item in critical)}"
             x, y = item.x + item.width / 2, item.y + item.height / 2
@@ -227,7 +118,7 @@ def _way(layout: Layout, way: list[Line]) -> str:
 
 
 def _frames(layout: Layout) -> Iterator[str]:
-    for item in layout.items:
+    for item in layout.layers.items:
         parent = item.boxes[0].parent if item.is_block else None
         if parent is None:
             continue
@@ -245,7 +136,7 @@ def _frames(layout: Layout) -> Iterator[str]:
 def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     box, x, y, height = place
     phase = box.phase.value.lower()
-    name = clean(box.node.name) or gettext("(no name)")
+    name = name_of(box.node)
     said = counted(box) if box.collapsed else state(box, at)
     kinds = ["uw-graph-node", f"uw-graph-{phase}"]
     kinds += ["uw-graph-critical"] if critical else []
@@ -312,14 +203,9 @@ def _text(
     letters: float = 12,
 ) -> str:
     """A line of text in a view of its own, which cuts off what a guess at its width let through."""
-    turned = _right_to_left(text)
+    turned = right_to_left(text)
     at = f'x="{width:g}" direction="rtl"' if turned else 'x="0"'
     return (
         f'<svg x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" aria-hidden="true">'
         f'<text class="{kind}" y="{line:g}" {at}>{escape(clip(text, width / letters))}</text></svg>'
     )
-
-
-def _right_to_left(text: str) -> bool:
-    strong = (unicodedata.bidirectional(char) for char in text)
-    return next((d in ("R", "AL") for d in strong if d in ("L", "R", "AL")), False)
