@@ -32,29 +32,34 @@ leaves = st.builds(
 )
 
 
-def nested(parts: st.SearchStrategy[TreeNode], grown: bool) -> st.SearchStrategy[TreeNode]:
-    several = st.lists(parts, min_size=1, max_size=4)
-    plain = [
-        st.builds(lambda name, members: a("chain", name, *members), names, several),
-        st.builds(lambda name, members: a("group", name, *members), names, several),
-        st.builds(lambda members: a("group", "empty"), st.none()),
-        st.builds(
-            lambda name, members, body: a("chord", name, a("group", "", *members), body),
-            names,
-            several,
-            parts,
-        ),
-        st.builds(lambda many: a("group", "", *many), st.lists(leaves, min_size=BLOCK, max_size=9)),
-    ]
-    if grown:
-        for kind in ("link", "replaced", "task"):
-            build = lambda members, kind=kind: a(kind, kind, *members)  # noqa: E731
-            plain.append(st.builds(build, several))
-    return st.one_of(plain)
+@st.composite
+def nested(draw: st.DrawFn, *, grown: bool) -> TreeNode:
+    """Trees of at most five levels, and of not many more than twenty tasks."""
+    left = 20
+    kinds = ["chain", "group", "chord", "chain", "group", "chord", "block", "empty", "leaf"]
+    kinds += ["link", "replaced", "task"] * grown
+
+    def part(depth: int) -> TreeNode:
+        nonlocal left
+        kind = draw(st.sampled_from(kinds)) if depth and left > 0 else "leaf"
+        if kind == "leaf":
+            left -= 1
+            return draw(leaves)
+        if kind == "empty":
+            return a("group", "")
+        if kind == "block":
+            left -= BLOCK
+            return a("group", draw(names), *(draw(leaves) for _ in range(BLOCK)))
+        members = [part(depth - 1) for _ in range(draw(st.integers(1, 4)))]
+        if kind == "chord":
+            return a(kind, draw(names), a("group", "", *members), part(depth - 1))
+        return a(kind, draw(names), *members)
+
+    return part(5)
 
 
-canvases = st.recursive(leaves, lambda parts: nested(parts, grown=False), max_leaves=12)
-trees = st.recursive(leaves, lambda parts: nested(parts, grown=True), max_leaves=12)
+canvases = nested(grown=False)
+trees = st.one_of(leaves, nested(grown=True))
 
 
 def rectangle(link: ElementTree.Element) -> tuple[float, float, float, float]:

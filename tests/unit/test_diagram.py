@@ -104,6 +104,14 @@ def test_few_failed_members_stay_visible_beside_the_others() -> None:
     assert drawing.steps[-1].waits == "waits for Letters (1), Lost 0 (2), Lost 1 (3)"
 
 
+def test_failed_members_are_shown_only_as_long_as_there_is_room() -> None:
+    groups = [
+        a("group", f"Group {n}", *many(300), *many(5, "Lost", Phase.FAILED)) for n in range(60)
+    ]
+    drawn = shown(boxes(a("chain", "", *groups)))
+    assert 190 < len(drawn) <= MOST
+
+
 def test_branches_are_opened_from_the_top_down() -> None:
     chapters = [a("chain", f"Chapter {n}", *many(20)) for n in range(50)]
     root = boxes(a("chain", "Export", task("Read"), a("group", "Chapters", *chapters), task("End")))
@@ -242,6 +250,15 @@ def test_a_line_is_dashed_where_the_next_task_starts_after_a_failure_too() -> No
     assert lines == ["uw-graph-line uw-graph-may-fail", "uw-graph-line"]
     assert drawing.has_may_fail
     assert not diagram(a("chain", "", task("a"), task("b")), at=NOW).has_may_fail
+
+
+@pytest.mark.parametrize("count", [10, 300])
+def test_a_line_from_many_is_dashed_if_each_of_them_may_fail(count: int) -> None:
+    members = [task(f"Letter {n}", allow_failure=True) for n in range(count)]
+    top = a("chord", "", a("group", "Letters", *members), task("Report"))
+    assert diagram(top, at=NOW).has_may_fail
+    members[7].allow_failure = False
+    assert not diagram(top, at=NOW).has_may_fail
 
 
 def test_what_a_task_has_sent_is_joined_with_it_by_a_line_of_its_own() -> None:
