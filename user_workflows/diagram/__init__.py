@@ -27,7 +27,7 @@ from .critical import critical_path
 from .layers import layers
 from .layout import Layout, layout
 from .svg import SIGNS, drawn
-from .words import ORDER, by_phase, counted, grouped, isolated, name_of, state
+from .words import ORDER, by_phase, grouped, isolated, name_of, state
 
 #: Names that are said of what a task waits for; of more, only numbers are.
 NAMED = 3
@@ -143,7 +143,7 @@ def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[St
                 name=name_of(box.node),
                 href=f"{link}#node-{box.node.uuid}",
                 phase=box.phase,
-                state=counted(box) if box.collapsed else state(box, at),
+                state=state(box, at),
                 waits=_sent(sender, number[sender]) if sender else said[before],
                 critical=box in critical,
             )

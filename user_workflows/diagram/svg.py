@@ -13,7 +13,7 @@ from ..phases import Phase
 from .boxes import Box
 from .layers import CAPTION, WIDTH, Item, Line
 from .layout import Layout, Place
-from .words import clean, clip, counted, isolated, name_of, right_to_left, state, steps
+from .words import clean, clip, isolated, name_of, right_to_left, state, steps
 
 #: The sign of each phase in a square of 16, to be filled by the even-odd rule. No two have the
 #: same outline.
@@ -137,7 +137,7 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     box, x, y, height = place
     phase = box.phase.value.lower()
     name = name_of(box.node)
-    said = counted(box) if box.collapsed else state(box, at)
+    said = state(box, at)
     kinds = ["uw-graph-node", f"uw-graph-{phase}"]
     kinds += ["uw-graph-critical"] if critical else []
     title = f"{isolated(name)}: {isolated(said)}"
