@@ -144,7 +144,7 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     def way(self, status: UserTaskStatus) -> Any:
         """From the root to the node above this one. One query."""
         above = status.get_ancestors()
-        return format_html_join(" › ", "{}", ((_link(node),) for node in above))
+        return format_html_join(" \u203a ", "{}", ((_link(node),) for node in above))
 
     @admin.display(description=_("nodes"))
     def tree(self, status: UserTaskStatus) -> Any:
@@ -231,7 +231,7 @@ class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
     readonly_fields = ("status_link", "content", "uuid")
 
     @admin.display(description=_("task"), ordering="status__name")
-    def status_name(self, artifact: UserTaskArtifact) -> str:
+    def status_name(self, artifact: UserTaskArtifact) -> Any:
         """Of the node that it is of."""
         return artifact.status.name
 
