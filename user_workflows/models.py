@@ -27,7 +27,7 @@ from . import graph as graphs
 from .breaks import ERROR
 from .conf import artifact_storage
 from .exceptions import TreeOperationRefused
-from .fields import FittingCharField, FittingTextField
+from .fields import FittingCharField, FittingTextField, storable
 from .phases import REPLACES, NodeType, Phase, phase_of
 from .plan import TEXT
 
@@ -468,7 +468,7 @@ class UserTaskStatus(MPTTModel):
             artifact.size = file.size
             artifact.file.save(file.name or name, file, save=False)
         elif text:
-            artifact.size = len(text.encode())
+            artifact.size = len(storable(text).encode())
         artifact.save()
         return artifact
 

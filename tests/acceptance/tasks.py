@@ -10,7 +10,7 @@ from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, connection, transaction
 
-from tests.acceptance.harness import DIRECTORY, write
+from tests.acceptance.harness import DIRECTORY, PATIENCE, write
 from user_workflows.tasks import UserTask
 
 
@@ -44,8 +44,8 @@ def released(tag: str) -> bool:
     return (Path(os.environ[DIRECTORY]) / f"{tag}.go").exists()
 
 
-def wait_for_release(tag: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for_release(tag: str) -> None:
+    deadline = time.monotonic() + 2 * PATIENCE  # Longer than any test waits for what comes first.
     while not released(tag) and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -237,14 +237,17 @@ def tracked_loop(
     tag: str = "",
     steps: int = 1,
     pause: float = 0,
+    stops_at: int = -1,
     fails: bool = False,
     watched: bool = False,
     user_id: Any = None,
 ) -> float:
     ran(self, tag)
-    for _ in self.track(range(steps)):
+    for number in self.track(range(steps)):
         if pause:
             time.sleep(pause)
+        if number == stops_at:
+            wait_for_release(tag)
     if fails:
         raise ValueError("All that for nothing.")
     return total(values)

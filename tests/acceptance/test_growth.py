@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance import tasks
-from tests.acceptance.harness import Worker, is_redis
+from tests.acceptance.harness import PATIENCE, Worker, is_redis
 from tests.acceptance.trees import (
     assert_signals_were_sent_once,
     bodies,
@@ -82,7 +82,7 @@ def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: st
     assert replaced.count() == (2 if into == "again" else 1)
     sound(worker, after)
     assert_signals_were_sent_once(worker, after)
-    result = root.result.get(timeout=10)
+    result = root.result.get(timeout=PATIENCE)
     assert tasks.total(result) == expected(number)
 
 
@@ -124,7 +124,7 @@ def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
     sender = leaf(after, "g")
     assert sender.is_container
     assert all(leaf(after, name).is_descendant_of(sender) for name in grown)
-    assert root.result.get(timeout=5) == 7
+    assert root.result.get(timeout=PATIENCE) == 7
     sound(worker, after)
     assert_signals_were_sent_once(worker, after)
 
@@ -149,7 +149,7 @@ def test_tasks_added_to_a_chord_are_waited_for(worker: Worker, user: Any) -> Non
     after = settled(root)
 
     assert phases(after) == dict.fromkeys(("a", "g", "g.x", "g.y", "body"), DONE), show(after)
-    assert root.result.get(timeout=5) == 36
+    assert root.result.get(timeout=PATIENCE) == 36
     sound(worker, after)
 
 

@@ -170,6 +170,31 @@ def test_a_state_that_the_database_cannot_hold_is_told_all_the_same(bad: str) ->
     assert status.state.startswith("Reading a")
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
+def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str) -> None:
+    """A list of files, for instance, of which one has a name that is not UTF-8."""
+    status = objects.get(parent=stored(group_of(1)))
+
+    status.add_artifact(f"Files{bad}", text=f"a{bad}b")
+
+    artifact = UserTaskArtifact.objects.get(status=status)
+    assert artifact.name.startswith("Files") and artifact.text.startswith("a")
+    assert artifact.size == len(artifact.text.encode())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
+def test_names_that_the_database_cannot_hold_do_not_stop_a_submission(bad: str) -> None:
+    a = container(NodeType.GROUP, f"group{bad}", [leaf(f"a{bad}")])
+    root = capture.store(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
+
+    objects.get(parent=root).set_name(f"b{bad}")
+
+    assert objects.get(parent=root).name.startswith("b")
+    assert objects.filter(pk=root.pk, action=f"x{bad}", subject=f"y{bad}").exists()
+
+
 # -- times, transactions --------------------------------------------------------------------------
 
 
