@@ -212,13 +212,14 @@ def test_a_message_with_a_malformed_body_is_reported_as_not_taken(
 
     with monkeypatch.context() as patched:
         patched.setattr(Producer, "publish", mangled)
-        root = workflow(chain(step(tasks.work, "x"), step(tasks.work, "b")), user=user).delay()
+        canvas = chain(step(tasks.work, "mangled"), step(tasks.work, "b"))
+        root = workflow(canvas, user=user).delay()
     after = reaped(root)
 
-    assert phases(after) == {"x": FAILED, "b": SKIPPED}, show(after)
-    assert errors(leaf(after, "x"))[0].startswith("Lost: no worker has taken it since")
+    assert phases(after) == {"mangled": FAILED, "b": SKIPPED}, show(after)
+    assert errors(leaf(after, "mangled"))[0].startswith("Lost: no worker has taken it since")
     drain(worker)
-    assert not worker.events("ran", "x")
+    assert not worker.events("ran", "mangled")
 
 
 @pytest.fixture
