@@ -195,6 +195,20 @@ def hold(
     return total(values)
 
 
+@shared_task(bind=True, base=Steps)
+def hold_on(self: Any, *values: Any, tag: str = "", steps: int = 1, user_id: Any = None) -> float:
+    """Waits, and takes its cancellation for an error like any other."""
+    ran(self, tag)
+    wait_for_release(tag)
+    time.sleep(0.6)
+    try:
+        self.status.increment_completed_steps()
+    except Exception as error:
+        write("caught", tag, self.request.id, error=type(error).__name__)
+        self.status.fail(f"It went wrong: {error}")
+    return total(values)
+
+
 @shared_task(bind=True)
 def hold_plain(self: Any, *values: Any, tag: str = "", go: str = "") -> float:
     ran(self, tag)
@@ -293,16 +307,28 @@ def made(what: str, tag: str) -> Any:
         "chord": lambda: chord([one("x"), one("y", 2)], work.s(tag=f"{tag}.z")),
         "nested": lambda: chain(one("x"), chord([one("y"), one("v")], work.s(tag=f"{tag}.z"))),
         "again": lambda: become.si(tag=f"{tag}.x", into="chain"),
+        "held": lambda: chain(hold.si(1, tag=f"{tag}.x"), one("y", 2)),
         "failing": lambda: chain(fail_work.si(tag=f"{tag}.x"), one("y")),
     }[what]()
 
 
 @shared_task(bind=True, base=Steps)
 def become(
-    self: Any, *values: Any, tag: str = "", into: str = "task", steps: int = 1, user_id: Any = None
+    self: Any,
+    *values: Any,
+    tag: str = "",
+    into: str = "task",
+    failures: int = 0,
+    go: str = "",
+    steps: int = 1,
+    user_id: Any = None,
 ) -> Any:
-    """Is replaced with something."""
+    """Is replaced with something, at a later attempt or when it is let go if told."""
     ran(self, tag)
+    if self.request.retries < failures:
+        raise self.retry(countdown=0.05)
+    if go:
+        wait_for_release(go)
     return self.replace(made(into, tag))
 
 
