@@ -176,7 +176,7 @@ def flush(run: Execution) -> None:
                 leaf.order_by().update(
                     completed_steps=F("completed_steps") + delta.completed,
                     total_steps=F("total_steps") + delta.total,
-                    last_seen_at=now(),
+                    last_seen_at=run.time(),
                     modified=now(),
                 )
                 if delta.state is not None:
@@ -231,7 +231,7 @@ def _give_sign_of_life(run: Execution) -> None:
     """
     if run.buffered and monotonic() - run.seen_at >= BEAT:
         leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
-        leaf.order_by().update(last_seen_at=now())
+        leaf.order_by().update(last_seen_at=run.time())
         run.seen_at = monotonic()
 
 

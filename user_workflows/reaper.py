@@ -35,7 +35,8 @@ GRACE = timedelta(minutes=1)
 RECEIVERS = timedelta(minutes=10)
 #: After this time without a worker a task whose turn has come is reported.
 UNUSUAL = timedelta(hours=1)
-#: What Celery's Redis transport waits before it delivers a message again, in seconds.
+#: What Celery's Redis transport waits before it delivers a message again, in seconds. RabbitMQ
+#: does so at once; there it is the time that is given to a worker to get free.
 VISIBILITY_TIMEOUT = 3600
 
 _OUTCOMES = {SUCCESS: Phase.SUCCEEDED, FAILURE: Phase.FAILED, REVOKED: Phase.CANCELED}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,12 +213,24 @@ class TestSignsOfLife:
             raise OperationalError("away")
 
         with monkeypatch.context() as patched:
-            patched.setattr(progress, "now", away)
+            patched.setattr(progress, "statuses", away)
             with pytest.raises(OperationalError):
                 progress._writer._write()
         assert not self.is_seen(status)
         progress._writer._write()
         assert self.is_seen(status)
+
+    def test_it_is_not_dated_back_with_the_clock_of_the_host(
+        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = now()
+        for module in (progress, execution):
+            monkeypatch.setattr(module, "now", lambda: begun - timedelta(hours=1))
+        clock.seconds += progress.BEAT
+        progress._writer._write()
+        last_seen_at = UserTaskStatus.objects.get(pk=status.pk).last_seen_at
+        assert last_seen_at is not None
+        assert last_seen_at > begun - timedelta(minutes=1)
 
     def test_progress_that_cannot_be_written_does_not_silence_a_task(
         self,
