@@ -165,6 +165,20 @@ def die(self: Any, *values: Any, tag: str = "") -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@shared_task(bind=True, base=Steps, acks_late=True, reject_on_worker_lost=True)
+def die_once(self: Any, *values: Any, tag: str = "", steps: int = 2, user_id: Any = None) -> float:
+    """Is killed in the middle, then does it again."""
+    ran(self, tag)
+    died = Path(os.environ[DIRECTORY]) / f"{tag}.died"
+    for number in range(steps):
+        self.status.increment_completed_steps()
+        self.status.set_state(f"Step {number + 1}")  # So that the steps are written.
+        if not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return total(values)
+
+
 class Prepared(Task):
     """A task class with a ``before_start`` of its own, which knows nothing of ours."""
 
