@@ -151,7 +151,7 @@ def _half_settled(nodes: Any) -> list[UserTaskStatus]:
     """
     before = now() - GRACE
     found = nodes.filter(is_container=True).order_by()
-    above = {row.pk: row for row in found.only("tree_id", "phase", "node_type", "ended_at")}
+    above = {row.pk: row for row in found.only("tree_id", "phase")}
     ended = Q(settled_at__lt=before)
     half = set()
     for pks in trees.batches(list(above)):
@@ -162,12 +162,9 @@ def _half_settled(nodes: Any) -> list[UserTaskStatus]:
             canceled=Count("pk", filter=ended & Q(phase=Phase.CANCELED)),
         ):
             node = above[child["parent_id"]]
-            if node.node_type == NodeType.TASK:  # What it has sent counts when both have ended.
-                is_half = not child["recent"] and node.ended_at and node.ended_at < before
-            else:
-                is_half = not child["recent"]
-                is_half |= child["failed"] > 0 and node.phase in BREAKS[Phase.FAILED]
-                is_half |= child["canceled"] > 0 and node.phase in BREAKS[Phase.CANCELED]
+            is_half = not child["recent"]
+            is_half |= child["failed"] > 0 and node.phase in BREAKS[Phase.FAILED]
+            is_half |= child["canceled"] > 0 and node.phase in BREAKS[Phase.CANCELED]
             if is_half:
                 half.add(node.tree_id)
     roots = UserTaskStatus.objects.in_bulk(half)

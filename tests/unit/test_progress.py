@@ -147,8 +147,12 @@ class TestInAWorker:
     def test_an_older_attempts_steps_are_dropped(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
+        status.increment_completed_steps(2)
+        progress.flush(run)
+        assert steps(status) == (2, 5)
         status.increment_completed_steps(3)
         rollup.retry(status, 1)
+        assert steps(status) == (0, 5)
         progress.flush(run)
         assert steps(status) == (0, 5)
 

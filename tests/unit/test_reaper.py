@@ -229,6 +229,14 @@ class TestHalfSteps:
         assert reap() == Report()
         assert phases(nodes["r"].pk)["b"] == "PENDING"
 
+    def test_it_is_given_a_minute_to_settle_what_contains_it_too(self) -> None:
+        nodes = stored(node("group", leaf("a"), leaf("b"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
+        change(nodes["b"], phase=Phase.SUCCEEDED, settled_at=now() - MINUTE / 2)
+        assert reap() == Report()
+        change(nodes["b"], settled_at=now() - 2 * MINUTE)
+        assert reap().settled == [nodes["r"].uuid]
+
     def test_a_workflow_that_goes_on_well_is_not_touched(self, nodes: Nodes) -> None:
         rollup.settle(nodes["a"], Phase.SUCCEEDED)
         change(nodes["a"], settled_at=now() - 2 * MINUTE)
