@@ -121,7 +121,8 @@ class Picture:
         if node.phase is Phase.FAILED and node.allow_failure and not short:
             words += " (allowed)"
         if node.attempts > 1:
-            words += f", attempt {node.attempts}"
+            attempt = f"attempt {node.attempts}"
+            words += f" ({attempt})" if node.phase is Phase.RETRYING else f", {attempt}"
         return words
 
     def name(self, pk: int | None) -> str:
