@@ -71,6 +71,7 @@ class UserTaskStatus(MPTTModel):
         null=True,
         blank=True,
         default=None,
+        db_index=False,  # The index "user_workflows_unfinished" begins with it.
         help_text=_("The node that contains this one; empty for a whole workflow"),
     )
     is_container = models.BooleanField(
@@ -174,6 +175,9 @@ class UserTaskStatus(MPTTModel):
             models.Index(fields=["tree_id", "lft"], name="user_workflows_tree"),
             models.Index(fields=["user", "-created"], name="user_workflows_user_created"),
             models.Index(fields=["user", "action", "subject"], name="user_workflows_action"),
+            # For children, and for the roots that are not finished: a few among very many. An
+            # index on ``settled_at`` would make each end of a leaf change all indexes.
+            models.Index(fields=["parent", "finished_sent_at"], name="user_workflows_unfinished"),
         ]
 
     def __str__(self) -> str:

@@ -50,6 +50,21 @@ def test_a_task_that_was_ended_has_failed_once_in_words(
     assert_signals_were_sent_once(worker, root)
 
 
+def test_a_killed_process_whose_message_is_given_back_does_it_again(
+    worker: Worker, user: Any
+) -> None:
+    header = [step(tasks.die_once, "reborn", 1, steps=2), step(tasks.add, "a", 1)]
+    root = workflow(chord(header, step(tasks.work, "b")), user=user).delay()
+    after = settled(root)
+
+    assert phases(after) == {"reborn": DONE, "a": DONE, "b": DONE}, show(after)
+    assert leaf(after, "reborn").attempts == 2
+    assert errors(leaf(after, "reborn")) == []
+    assert (after.completed_steps, after.total_steps) == (4, 4)
+    assert bodies(worker, after) == {"reborn": 2, "a": 1, "b": 1}
+    assert_signals_were_sent_once(worker, after)
+
+
 def test_a_task_that_the_worker_does_not_know_has_failed(worker: Worker, user: Any) -> None:
     unknown = tracked(signature("no.such.task", app=worker.app), name="x")
     root = settled(workflow(chain(unknown, step(tasks.work, "b")), user=user).delay())
