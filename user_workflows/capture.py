@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
-import networkx as nx
 from celery import current_task
 from django.db import transaction
 
@@ -68,7 +67,7 @@ def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") 
     """
     shared = {"user_id": user_id, "action": action, "subject": subject}
     with trees.atomic():
-        status = _insert(trees.place(root), None, shared)[id(root)]
+        status = _insert(trees.place(root), None, shared)
         if any(node.is_container and not node.children for node in root.walk()):
             announce(containers.settle_ready(status.pk))
             rollup.sync(status)
@@ -104,62 +103,72 @@ def graft(
             row.update(is_container=True)
         placed = trees.place(plan, lft=room.lft, level=room.level, gap=room.gap)
         shared = {"user_id": room.user_id, "action": room.action, "subject": room.subject}
-        rows = _insert(placed, above, shared)
+        status = _insert(placed, above, shared)
         if in_place_of is not None:
             heir = UserTaskStatus.objects.filter(task_id=room.task_id).order_by()
             heir.update(replaced_nesting=in_place_of + 1)
     if room.phase is Phase.CANCELED:
-        rows[id(plan)].cancel()  # A canceled task makes nothing that runs.
-    return rows[id(plan)]
+        status.cancel()  # A canceled task makes nothing that runs.
+    return status
 
 
 def _insert(
     placed: list[trees.Placed], above: Node | None, shared: dict[str, Any]
-) -> dict[int, UserTaskStatus]:
-    """Writes placed nodes level by level; the answer is keyed by the ``id()`` of plan nodes."""
-    rows: dict[int, UserTaskStatus] = {}
+) -> UserTaskStatus:
+    """Writes placed nodes level by level, and returns the top one.
+
+    Of the others only the keys of containers are kept: as instances of the model 10,000 nodes
+    take 50 MB.
+    """
+    pks: dict[int, int] = {}
+    top: UserTaskStatus | None = None
     tree_id = above.tree_id if above else 0
-    for _, nodes in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
-        made = []
-        for node, parent, lft, rght, level in nodes:
-            row = UserTaskStatus(
-                task_id=node.task_id,
-                parent_id=rows[id(parent)].pk if parent else above and above.pk,
-                tree_id=tree_id,
-                lft=lft,
-                rght=rght,
-                level=level,
-                is_container=node.is_container,
-                node_type=node.node_type,
-                task_class=node.task_class,
-                name=node.name,
-                is_named=node.named,
-                total_steps=node.total_steps,
-                allow_failure=node.allow_failure,
-                **shared,
-            )
-            made.append(row)
-            rows[id(node)] = row
-        UserTaskStatus.objects.bulk_create(made, batch_size=BATCH)
-        if made[0].pk is None:
-            _read_pks(made)
-        if not tree_id:
-            tree_id = made[0].tree_id = made[0].pk
-            UserTaskStatus.objects.filter(pk=tree_id).update(tree_id=tree_id)
-    for row in rows.values():
-        row._stored = row._columns()
-    return rows
+    for _, level in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
+        for nodes in trees.batches(list(level), BATCH):
+            rows = []
+            for node, parent, lft, rght, depth in nodes:
+                rows.append(
+                    UserTaskStatus(
+                        task_id=node.task_id,
+                        parent_id=pks[id(parent)] if parent else above and above.pk,
+                        tree_id=tree_id,
+                        lft=lft,
+                        rght=rght,
+                        level=depth,
+                        is_container=node.is_container,
+                        node_type=node.node_type,
+                        task_class=node.task_class,
+                        name=node.name,
+                        is_named=node.named,
+                        total_steps=node.total_steps,
+                        allow_failure=node.allow_failure,
+                        **shared,
+                    )
+                )
+            UserTaskStatus.objects.bulk_create(rows)
+            if rows[0].pk is None:
+                _read_pks(rows)
+            if top is None:
+                top = rows[0]
+                if not tree_id:
+                    tree_id = top.tree_id = top.pk
+                    UserTaskStatus.objects.filter(pk=tree_id).update(tree_id=tree_id)
+                top._stored = top._columns()
+            for placed_node, row in zip(nodes, rows, strict=True):
+                if placed_node.node.children:
+                    pks[id(placed_node.node)] = row.pk
+    assert top is not None
+    return top
 
 
 def _read_pks(rows: list[UserTaskStatus]) -> None:
     """For databases that do not return the keys of inserted rows (MySQL)."""
-    for start in range(0, len(rows), BATCH):
-        batch = {row.task_id: row for row in rows[start : start + BATCH]}
-        found = UserTaskStatus.objects.filter(task_id__in=batch).order_by()
-        for task_id, pk in found.values_list("task_id", "pk"):
-            batch[task_id].pk = pk
-            batch[task_id]._state.adding = False
-            batch[task_id]._state.db = found.db
+    by_task_id = {row.task_id: row for row in rows}
+    found = UserTaskStatus.objects.filter(task_id__in=by_task_id).order_by()
+    for task_id, pk in found.values_list("task_id", "pk"):
+        by_task_id[task_id].pk = pk
+        by_task_id[task_id]._state.adding = False
+        by_task_id[task_id]._state.db = found.db
 
 
 def submit(
@@ -216,7 +225,7 @@ def untracked(send: Callable[[], Any]) -> Any:
 
 def _fail_unsent(tree_id: int, plan: PlanNode, published: set[str], error: Exception) -> None:
     dependencies = graph.dependencies(plan)
-    first = [leaf for leaf in plan.leaves() if not nx.ancestors(dependencies, leaf)]
+    first = [leaf for leaf in plan.leaves() if not dependencies.in_degree(leaf)]
     unsent = [leaf for leaf in first if leaf.task_id not in published]
     blocked = graph.prevented(dependencies, unsent)
     fates = {leaf.task_id: Phase.SKIPPED for leaf in blocked}

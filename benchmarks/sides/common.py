@@ -79,3 +79,10 @@ def rows(statement: str) -> None:
     """Runs a statement that makes rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def client() -> Any:
+    """A client of the REST API; imported here, since who only publishes does without."""
+    from rest_framework.test import APIClient
+
+    return APIClient()

@@ -10,7 +10,6 @@ from typing import Any
 from celery import current_app
 from django.contrib.auth import get_user_model
 from django.utils.timezone import now
-from rest_framework.test import APIClient
 
 from tests.integration.planned import container, leaf
 from user_workflows import capture, containers, purging, rollup, user_task_stopped
@@ -138,7 +137,7 @@ def listing(user_id: int) -> dict[str, float]:
 
 def rendered(user_id: int) -> dict[str, float]:
     """The same over HTTP."""
-    client = APIClient()
+    client = common.client()
     client.force_authenticate(_user(user_id))
     client.get("/tasks/")
     return measured(lambda: client.get("/tasks/").render())
@@ -146,7 +145,7 @@ def rendered(user_id: int) -> dict[str, float]:
 
 def detail(user_id: int) -> dict[str, float]:
     """One workflow over HTTP, with sums as of now."""
-    client = APIClient()
+    client = common.client()
     client.force_authenticate(_user(user_id))
     uuid = objects.filter(user_id=user_id, parent=None).values_list("uuid", flat=True)[0]
     client.get(f"/tasks/{uuid}/")

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from django.contrib.auth import get_user_model
 from django.utils.timezone import now
-from rest_framework.test import APIClient
 from user_tasks import user_task_stopped
 from user_tasks.models import UserTaskStatus
 from user_tasks.tasks import purge_old_user_tasks
@@ -121,7 +120,7 @@ def listing(user_id: int) -> dict[str, float]:
 
 def rendered(user_id: int) -> dict[str, float]:
     """The same over HTTP; its API lists all nodes, not workflows."""
-    client = APIClient()
+    client = common.client()
     user = get_user_model().objects.get(pk=user_id)
     user.is_superuser = True  # Its permissions are given by the site's rules.
     client.force_authenticate(user)
