@@ -140,7 +140,8 @@ class Workflow:
         """Stores the whole tree, then publishes the canvas. Returns the root of the tree.
 
         Inside a transaction the canvas is published when it commits, and not at all when it is
-        rolled back. Queries: 2 for the root and one for each level below it.
+        rolled back. Queries: 2 on PostgreSQL; else 2 for the root and one for each
+        level below it.
 
         Arguments:
             options: those of Celery's ``apply_async``: ``countdown`` (seconds), ``eta``,

@@ -6,17 +6,14 @@ import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
 from celery import current_task
 from django.db import transaction
 
-from . import containers, graph, rollup, trees
+from . import containers, graph, rollup, rows, trees
 from .announcing import announce
-from .containers import Node
 from .models import UserTaskStatus
 from .phases import NodeType, Phase
 from .plan import PlanNode
@@ -26,8 +23,6 @@ logger = logging.getLogger(__name__)
 #: The headers of tracked messages: the tree, and whether plain tasks have nodes in it.
 HEADER = "user_workflow"
 WHOLE = "user_workflow_whole"
-#: Rows of one INSERT at most.
-BATCH = 5000
 
 
 @dataclass(slots=True, eq=False)
@@ -63,11 +58,11 @@ def current() -> Submission | None:
 def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") -> UserTaskStatus:
     """Writes the whole tree of a plan and returns its root.
 
-    Queries: 2 for the root, and one for each level below it (per 5,000 nodes).
+    Queries: those of ``rows.insert``.
     """
     shared = {"user_id": user_id, "action": action, "subject": subject}
     with trees.atomic():
-        status = _insert(trees.place(root), None, shared)
+        status = rows.insert(trees.place(root), None, shared)
         if any(node.is_container and not node.children for node in root.walk()):
             announce(containers.settle_ready(status.pk))
             rollup.sync(status)
@@ -84,7 +79,8 @@ def graft(
         in_place_of: for what replaces the task of that node: how often it was replaced before.
             The node becomes the container of the subtree, and passes its task id on.
 
-    Queries: under the tree's lock, 1 to find room, one for each level, 1 for the node above.
+    Queries: under the tree's lock, 1 to find room, 1 for the node above, and those of
+    ``rows.insert``.
     """
     size = sum(1 for _ in plan.walk())
     with trees.locked(above.tree_id):
@@ -103,72 +99,13 @@ def graft(
             row.update(is_container=True)
         placed = trees.place(plan, lft=room.lft, level=room.level, gap=room.gap)
         shared = {"user_id": room.user_id, "action": room.action, "subject": room.subject}
-        status = _insert(placed, above, shared)
+        status = rows.insert(placed, above, shared)
         if in_place_of is not None:
             heir = UserTaskStatus.objects.filter(task_id=room.task_id).order_by()
             heir.update(replaced_nesting=in_place_of + 1)
     if room.phase is Phase.CANCELED:
         status.cancel()  # A canceled task makes nothing that runs.
     return status
-
-
-def _insert(
-    placed: list[trees.Placed], above: Node | None, shared: dict[str, Any]
-) -> UserTaskStatus:
-    """Writes placed nodes level by level, and returns the top one.
-
-    Of the others only the keys of containers are kept: as instances of the model 10,000 nodes
-    take 50 MB.
-    """
-    pks: dict[int, int] = {}
-    top: UserTaskStatus | None = None
-    tree_id = above.tree_id if above else 0
-    for _, level in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
-        for nodes in trees.batches(list(level), BATCH):
-            rows = []
-            for node, parent, lft, rght, depth in nodes:
-                rows.append(
-                    UserTaskStatus(
-                        task_id=node.task_id,
-                        parent_id=pks[id(parent)] if parent else above and above.pk,
-                        tree_id=tree_id,
-                        lft=lft,
-                        rght=rght,
-                        level=depth,
-                        is_container=node.is_container,
-                        node_type=node.node_type,
-                        task_class=node.task_class,
-                        name=node.name,
-                        is_named=node.named,
-                        total_steps=node.total_steps,
-                        allow_failure=node.allow_failure,
-                        **shared,
-                    )
-                )
-            UserTaskStatus.objects.bulk_create(rows)
-            if rows[0].pk is None:
-                _read_pks(rows)
-            if top is None:
-                top = rows[0]
-                if not tree_id:
-                    tree_id = top.tree_id = top.pk
-                    UserTaskStatus.objects.filter(pk=tree_id).update(tree_id=tree_id)
-                top._stored = top._columns()
-            for placed_node, row in zip(nodes, rows, strict=True):
-                if placed_node.node.children:
-                    pks[id(placed_node.node)] = row.pk
-    assert top is not None
-    return top
-
-
-def _read_pks(rows: list[UserTaskStatus]) -> None:
-    """For databases that do not return the keys of inserted rows (MySQL)."""
-    by_task_id = {row.task_id: row for row in rows}
-    found = UserTaskStatus.objects.filter(task_id__in=by_task_id).order_by()
-    for task_id, pk in found.values_list("task_id", "pk"):
-        by_task_id[task_id].pk = pk
-        by_task_id[task_id]._state.adding = False
-        by_task_id[task_id]._state.db = found.db
 
 
 def submit(
