@@ -63,7 +63,7 @@ def track(self: Any, user_id: int, items: int) -> float:
 def hold(key: str) -> None:
     """Keeps the worker until everything that is to be measured stands in its queue."""
     current_app.backend.client.blpop(key, timeout=120)
-    measure.QUERIES.count = 0
+    measure.QUERIES.count, measure.QUERIES.cpu = 0, time.process_time()
 
 
 @shared_task
@@ -71,6 +71,7 @@ def mark(key: str) -> None:
     """Comes after it: says when, and what the process has used by now."""
     used = {
         "at": time.time(),
+        "cpu": time.process_time() - measure.QUERIES.cpu,
         "queries": measure.QUERIES.count,
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -52,6 +52,13 @@ def _overhead(bench: Bench, regime: str) -> None:
             "<= 2.5 ms", added[OURS] <= 2.5,
         )
     )  # fmt: skip
+    busy = {name: median([u["cpu"] for u in given]) / count * 1000 for name, given in found.items()}
+    bench.add(
+        Row(
+            f"processor time of the task, {regime}", "ms",
+            busy[OURS], busy[USER_TASKS], busy[PLAIN],
+        )
+    )  # fmt: skip
     queries = {name: median([u["queries"] for u in given]) / count for name, given in found.items()}
     bench.add(
         Row(

@@ -66,8 +66,7 @@ def drained(send: Callable[[], Any]) -> dict[str, float]:
     if answer is None:
         raise RuntimeError("The worker has not finished within 600 s.")
     used = json.loads(answer[1])
-    seconds = used["at"] - begin
-    return {"seconds": seconds, "queries": used["queries"], "rss": used["rss"]}
+    return {**used, "seconds": used["at"] - begin}
 
 
 def in_worker(result: Any) -> Any:
