@@ -56,7 +56,7 @@ def track(self: Any, user_id: int, items: int) -> float:
     return time.perf_counter() - begin
 
 
-# -- around what is measured; nobody's user tasks ---------------------------------------------------
+# -- around what is measured; not of users -----------------------------------------------------------
 
 
 @shared_task

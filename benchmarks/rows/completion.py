@@ -51,9 +51,11 @@ def run(bench: Bench) -> None:
 
 
 def _end(crew: list[Side], leaves: list[int]) -> tuple[float, Counter[int]]:
-    at = time.time() + 1 + len(leaves) / 1000
     for rank, side in enumerate(crew):
-        side.begin("settle", leaves[rank :: len(crew)], at)
+        side.call("take", leaves[rank :: len(crew)])
+    at = time.time() + 0.5
+    for side in crew:
+        side.begin("settle", at)
     answers: list[dict[str, Any]] = [side.end() for side in crew]
     sent: Counter[int] = Counter()
     for answer in answers:

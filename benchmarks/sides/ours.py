@@ -76,9 +76,16 @@ def leaves(size: int, user_id: int) -> list[int]:
     return list(tree.filter(name="step").order_by("lft").values_list("pk", flat=True))
 
 
-def settle(mine: list[int], at: float) -> dict[str, Any]:
-    """Ends leaves as a worker does; from a moment that all agree on. Which signals were sent."""
-    nodes = [objects.get(pk=pk) for pk in mine]
+_mine: list[UserTaskStatus] = []
+
+
+def take(pks: list[int]) -> None:
+    """Reads the leaves that this process will end."""
+    _mine[:] = objects.filter(pk__in=pks)
+
+
+def settle(at: float) -> dict[str, Any]:
+    """Ends them as a worker does, from a moment that all agree on. Which signals were sent."""
     sent: Counter[int] = Counter()
 
     def stopped(status: Any, **kwargs: Any) -> None:
@@ -86,7 +93,7 @@ def settle(mine: list[int], at: float) -> dict[str, Any]:
 
     user_task_stopped.connect(stopped)
     time.sleep(max(0.0, at - time.time()))
-    for node in nodes:
+    for node in _mine:
         rollup.settle(node, Phase.SUCCEEDED, attempt=1)
     end = time.time()
     user_task_stopped.disconnect(stopped)

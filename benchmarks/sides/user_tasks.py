@@ -70,18 +70,21 @@ def leaves(size: int, user_id: int) -> list[int]:
     return [row.pk for row in made]
 
 
-def settle(mine: list[int], at: float) -> dict[str, Any]:
-    """Ends leaves as its handler of ``task_success`` does; from a moment that all agree on."""
-    statuses = [objects.get(pk=pk) for pk in mine]
-    _wait_until(at)
-    for status in statuses:
+_mine: list[UserTaskStatus] = []
+
+
+def take(pks: list[int]) -> None:
+    """Reads the leaves that this process will end."""
+    _mine[:] = objects.filter(pk__in=pks)
+
+
+def settle(at: float) -> dict[str, Any]:
+    """Ends them as its handler of ``task_success`` does, from a moment that all agree on."""
+    time.sleep(max(0.0, at - time.time()))
+    for status in _mine:
         status.succeed()
         user_task_stopped.send_robust(UserTaskStatus, status=status)
     return {"end": time.time(), "won": {}}
-
-
-def _wait_until(at: float) -> None:
-    time.sleep(max(0.0, at - time.time()))
 
 
 def read(size: int, user_id: int) -> dict[str, float]:
