@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -29,8 +31,24 @@ def services() -> dict[str, str]:
         if known.fetchone() is None:
             connection.execute(f'CREATE DATABASE "{name}"')
         row = connection.execute("SHOW server_version").fetchone()
+        commit = commit_time(connection)
     found = redis.Redis.from_url(REDIS).info("server")
-    return {"PostgreSQL": str(row and row[0]).split()[0], "Redis": found["redis_version"]}
+    return {
+        "PostgreSQL": str(row and row[0]).split()[0],
+        "Redis": found["redis_version"],
+        "commits wait for the disk": "yes" if os.environ.get("BENCH_DURABLE") else "no",
+        "a commit that waits, ms": commit,
+    }
+
+
+def commit_time(connection: psycopg.Connection) -> str:
+    """The median and the range of what waiting for the disk takes here."""
+    found = []
+    for _ in range(50):
+        begin = time.perf_counter()
+        connection.execute("SELECT pg_logical_emit_message(true, 'bench', 'x')")
+        found.append((time.perf_counter() - begin) * 1000)
+    return f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.1f})"
 
 
 def main() -> None:

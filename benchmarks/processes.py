@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Seconds that one call may take.
@@ -74,7 +74,7 @@ def _serve(name: str, pipe: Any) -> None:
         try:
             function, args = pipe.recv()
         except EOFError:
-            return
+            os._exit(0)  # Celery's result objects complain where they are taken apart at the end.
         try:
             pipe.send((False, getattr(side, function)(*args)))
         except Exception:
@@ -82,17 +82,20 @@ def _serve(name: str, pipe: Any) -> None:
 
 
 class Worker:
-    """A Celery worker of one side, as a site would start it."""
+    """A Celery worker of one side, with one process for tasks."""
 
-    def __init__(self, side: str, *, concurrency: int = 1, keep: int | None = None) -> None:
+    def __init__(self, side: str, *, keep: int | None = None, output: TextIO | None = None) -> None:
         environment = {**os.environ, "BENCH_SIDE": side, "PYTHONPATH": str(ROOT)}
         if keep is not None:
             environment["BENCH_KEEP"] = str(keep)
-        command = [sys.executable, "-m", "celery", "-A", "benchmarks.app", "worker"]
-        command += ["--concurrency", str(concurrency), "--loglevel", "ERROR"]
+        command = [sys.executable, "-W", "ignore", "-m", "celery", "--quiet"]
+        command += ["-A", "benchmarks.app", "worker", "--concurrency", "1", "--loglevel", "ERROR"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         command += ["--hostname", f"{side}-{time.time_ns()}@bench"]
-        self._process = subprocess.Popen(command, env=environment, cwd=ROOT)
+        self._process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=output, stderr=output
+        )
+        self.pid = self._process.pid
 
     def close(self) -> None:
         """Ends the worker, warmly."""

@@ -5,6 +5,9 @@
 ``BENCH_REDIS_URL``     broker and result backend
 ``BENCH_KEEP``          tasks that a worker keeps its database connection for; unset: it closes
                         the connection around each task, as Celery does
+``BENCH_DURABLE``       ``1``: commits wait for the disk. By default they do not, on no side: on a
+                        shared disk that wait is most of what there is to measure, and is another
+                        each time
 """
 
 import os
@@ -21,6 +24,8 @@ DATABASES = {
         os.environ.get("BENCH_DATABASE_URL", "postgres://postgres:postgres@127.0.0.1:5432/uw_bench")
     )
 }
+if not os.environ.get("BENCH_DURABLE"):
+    DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -56,7 +56,14 @@ def track(self: Any, user_id: int, items: int) -> float:
     return time.perf_counter() - begin
 
 
-# -- around what is measured; not of users -----------------------------------------------------------
+@shared_task(base=Base, bind=True)
+def work(self: Any, user_id: int, steps: int) -> None:
+    """Steps that are counted, of 10 ms each; on our side only."""
+    for _ in self.track(range(steps)):
+        time.sleep(0.01)
+
+
+# -- around what is measured ----------------------------------------------------------------------
 
 
 @shared_task
