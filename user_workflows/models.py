@@ -62,6 +62,7 @@ class UserTaskStatus(MPTTModel):
     user = models.ForeignKey(
         django_settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
+        db_index=False,  # Two of the indexes below begin with it.
         help_text=_("The user who started the workflow"),
     )
     task_id = models.CharField(max_length=128, help_text=_("ID of the Celery task"))
@@ -173,7 +174,8 @@ class UserTaskStatus(MPTTModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tree_id", "lft"], name="user_workflows_tree"),
-            models.Index(fields=["user", "-created"], name="user_workflows_user_created"),
+            # Of lists of whole workflows. A partial index would be smaller, but MySQL has none.
+            models.Index(fields=["user", "parent", "-created"], name="user_workflows_roots"),
             models.Index(fields=["user", "action", "subject"], name="user_workflows_action"),
             # For children, and for the roots that are not finished: a few among very many. An
             # index on ``settled_at`` would make each end of a leaf change all indexes.

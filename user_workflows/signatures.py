@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -377,6 +378,9 @@ def _short(name: str) -> str:
     return name.rsplit(".", 1)[-1]
 
 
+_parameters = lru_cache(maxsize=1000)(inspect.signature)
+
+
 def bound_arguments(run: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The arguments of a call by name, defaults included, as ``inspect.getcallargs`` has them.
 
@@ -385,7 +389,7 @@ def bound_arguments(run: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[
     Raises:
         TypeError: the function cannot be called like this.
     """
-    bound = inspect.signature(run).bind(*args, **kwargs)
+    bound = _parameters(run).bind(*args, **kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)
 
