@@ -48,7 +48,7 @@ def tracked(signature: Any, *, name: str = "", allow_failure: bool = False) -> A
     Raises:
         InvalidCanvas: it is no signature.
     """
-    return signatures.mark(signature, name=name, allow_failure=allow_failure)
+    return signatures.mark(signatures.copy(signature), name=name, allow_failure=allow_failure)
 
 
 def _members(tasks: tuple[Any, ...]) -> list[Any]:
@@ -63,13 +63,13 @@ def chain(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
     Unlike Celery's it keeps nested chains as they are written, and a chain of one task.
     """
     made = celery_canvas._chain(_members(tasks))  # type: ignore[arg-type]
-    return tracked(made, name=name, allow_failure=allow_failure)
+    return signatures.mark(made, name=name, allow_failure=allow_failure)
 
 
 def group(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
     """Tasks at once: Celery's group, with a name. Takes tasks, or one iterable of them."""
     made = celery_canvas.group(_members(tasks))
-    return tracked(made, name=name, allow_failure=allow_failure)
+    return signatures.mark(made, name=name, allow_failure=allow_failure)
 
 
 def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool = False) -> Any:
@@ -81,7 +81,8 @@ def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool 
     if body is None:
         return lambda late: chord(header, late, name=name, allow_failure=allow_failure)
     said = header.get("options", {}).get(signatures.MARK) if isinstance(header, dict) else None
-    made = tracked(celery_canvas.chord(header, body), name=name, allow_failure=allow_failure)
+    made = celery_canvas.chord(header, body)
+    signatures.mark(made, name=name, allow_failure=allow_failure)
     if said:
         made.options.setdefault(signatures.MARK, {})["header"] = said
     return made

@@ -174,12 +174,18 @@ class UserTaskStatus(MPTTModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tree_id", "lft"], name="user_workflows_tree"),
-            # Of lists of whole workflows. A partial index would be smaller, but MySQL has none.
-            models.Index(fields=["user", "parent", "-created"], name="user_workflows_roots"),
+            models.Index(fields=["user", "-created"], name="user_workflows_user_created"),
             models.Index(fields=["user", "action", "subject"], name="user_workflows_action"),
             # For children, and for the roots that are not finished: a few among very many. An
             # index on ``settled_at`` would make each end of a leaf change all indexes.
             models.Index(fields=["parent", "finished_sent_at"], name="user_workflows_unfinished"),
+            # Of lists: without it a page's count reads the roots of all users. MySQL and MariaDB
+            # have no partial indexes and do without.
+            models.Index(
+                fields=["user", "-created"],
+                condition=models.Q(parent__isnull=True),
+                name="user_workflows_roots",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -188,6 +194,11 @@ class UserTaskStatus(MPTTModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stored: dict[str, Any] = {}
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[Any]:
+        """Does not warn that MySQL leaves out a partial index: it is meant to."""
+        return [found for found in super().check(**kwargs) if found.id != "models.W037"]
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> UserTaskStatus:

@@ -104,14 +104,13 @@ def _listed(value: Any) -> list[Any]:
 
 
 def mark(canvas: Any, *, name: str = "", allow_failure: bool = False) -> Any:
-    """A copy of a canvas whose node will have this name, and may fail if ``allow_failure``."""
-    marked = copy(canvas)
+    """Says on a canvas that its node will have this name, and may fail if ``allow_failure``."""
     said: dict[str, Any] = {"name": str(name)} if name else {}
     if allow_failure:
         said["allow_failure"] = True
     if said:
-        marked.options[MARK] = {**marked.options.get(MARK, {}), **said}
-    return marked
+        canvas.options[MARK] = {**canvas.options.get(MARK, {}), **said}
+    return canvas
 
 
 # -- planning -----------------------------------------------------------------------------------

@@ -182,10 +182,15 @@ class StatusQuerySet(_TreeQuerySet):
 
         Raises nothing for a query of no nodes: the answer is empty.
         """
-        ranges = models.Q(pk__in=[])
-        for tree_id, lft, rght in self.order_by().values_list("tree_id", "lft", "rght"):
-            ranges |= models.Q(tree_id=tree_id, lft__gte=lft, rght__lte=rght)
-        found: Self = self.model._default_manager.filter(ranges).order_by("tree_id", "lft")
+        tops = dict(self.values_list("pk", "tree_id"))
+        above = self.model._default_manager.filter(
+            pk__in=tops,
+            tree_id=models.OuterRef("tree_id"),
+            lft__lte=models.OuterRef("lft"),
+            rght__gte=models.OuterRef("rght"),
+        )
+        in_trees = self.model._default_manager.filter(tree_id__in=set(tops.values()))
+        found: Self = in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
         return found
 
 

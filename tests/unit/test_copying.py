@@ -234,3 +234,15 @@ def test_signatures_of_unknown_tasks_are_planned() -> None:
     plan, _ = signatures.plan(signatures.copy(signature("nobody.knows.it", args=(1,))))
     assert plan is not None
     assert (plan.name, plan.total_steps) == ("it", 1)
+
+
+def test_a_nest_is_not_copied_again_at_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[Any] = []
+    copy_one = signatures.copy
+    monkeypatch.setattr(
+        signatures, "copy", lambda canvas, app=None: copied.append(canvas) or copy_one(canvas, app)
+    )
+    made: Any = plain.s(0)
+    for _ in range(10):
+        made = ours.chain(ours.chord([ours.group([made], name="g")], plain.s(1), name="c"))
+    assert copied == []

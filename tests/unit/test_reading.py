@@ -149,6 +149,14 @@ def test_subtrees_of_several_nodes_in_two_queries(nodes: Nodes) -> None:
     assert list(wanted.none().with_subtree()) == []
 
 
+def test_subtrees_of_more_nodes_than_a_condition_may_name(user: Any) -> None:
+    made = stored(node("group", *(leaf(str(at)) for at in range(1500)), name="root"))
+    members = UserTaskStatus.objects.filter(parent=made["root"])
+    assert members.with_subtree().count() == 1500
+    first = members.order_by("lft")[:3]
+    assert [n.name for n in first.with_subtree()] == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_each_state_is_shown_in_the_readers_language(phase: Phase) -> None:
     from django.utils.translation import override

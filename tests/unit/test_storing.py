@@ -123,3 +123,8 @@ def test_both_ways_to_write_a_tree_write_the_same(monkeypatch: pytest.MonkeyPatc
         found.append([{k: v for k, v in n.items() if k not in own} for n in nodes.values()])
         assert_tree_is_sound(root.tree_id)
     assert found[0] == found[1]
+
+
+@pytest.mark.django_db
+def test_the_model_draws_no_warnings_on_any_database() -> None:
+    assert UserTaskStatus.check(databases=["default"]) == []
