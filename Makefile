@@ -14,6 +14,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(PYTEST)
+	$(PYTEST) --ds tests.moving.settings tests/moving
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .

@@ -142,7 +142,7 @@ def _insert(
             rows[id(node)] = row
         UserTaskStatus.objects.bulk_create(made, batch_size=BATCH)
         if made[0].pk is None:
-            _read_pks(made)
+            read_pks(made)
         if not tree_id:
             tree_id = made[0].tree_id = made[0].pk
             UserTaskStatus.objects.filter(pk=tree_id).update(tree_id=tree_id)
@@ -151,7 +151,7 @@ def _insert(
     return rows
 
 
-def _read_pks(rows: list[UserTaskStatus]) -> None:
+def read_pks(rows: list[UserTaskStatus]) -> None:
     """For databases that do not return the keys of inserted rows (MySQL)."""
     for start in range(0, len(rows), BATCH):
         batch = {row.task_id: row for row in rows[start : start + BATCH]}

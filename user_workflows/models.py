@@ -27,7 +27,7 @@ from . import graph as graphs
 from .breaks import ERROR
 from .conf import artifact_storage
 from .exceptions import TreeOperationRefused
-from .fields import FittingCharField, FittingTextField
+from .fields import FittingCharField, FittingTextField, UserForeignKey
 from .phases import REPLACES, NodeType, Phase, phase_of
 from .plan import TEXT
 
@@ -59,7 +59,7 @@ class UserTaskStatus(MPTTModel):
     uuid = models.UUIDField(
         default=uuid4, unique=True, editable=False, help_text=_("Unique ID for use in APIs")
     )
-    user = models.ForeignKey(
+    user = UserForeignKey(
         django_settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         help_text=_("The user who started the workflow"),

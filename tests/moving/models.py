@@ -1,0 +1,12 @@
+"""A model of the site that refers to statuses, as the how-to has it."""
+
+from django.db import models
+
+
+class Export(models.Model):
+    """An export, with the status of its task: first the old one, then the new one, too."""
+
+    task = models.ForeignKey("user_tasks.UserTaskStatus", on_delete=models.CASCADE)
+    workflow = models.ForeignKey(
+        "user_workflows.UserTaskStatus", null=True, on_delete=models.CASCADE
+    )

@@ -1,0 +1,435 @@
+"""Copying what django-user-tasks has stored into trees, while both apps are installed.
+
+A status keeps its ``uuid``, and with it its address in the API, its ``task_id``, name, steps and
+times. What follows from the tree is not copied but derived: the phases of containers, what was
+skipped, and by whose failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, cast
+from uuid import UUID
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import DataError, IntegrityError
+from django.db.models import Exists, F, OuterRef
+from django.utils.timezone import now
+
+from . import capture, files, graph, signatures, trees
+from .models import UserTaskArtifact, UserTaskStatus
+from .phases import Child, NodeType, Phase, phase_of, verdict
+from .plan import PlanNode
+from .trees import batches
+
+#: Workflows that are looked at together, and the nodes that one transaction stores, but that a
+#: larger workflow is stored as a whole.
+AT_ONCE, NODES = 100, 2000
+#: A workflow in which something was changed later than this ago may still be growing.
+QUIET = timedelta(minutes=1)
+#: What waits for a failed task is over by then: after ``fail()`` and a normal return it may run.
+LONG_QUIET = timedelta(days=1)
+
+#: In chains django-user-tasks stores the task itself, as ``str`` shows it.
+_SHOWN_TASK = re.compile(r"<@task: (\S+) of ")
+_NODE_TYPES = {f"celery.{kind.value}": kind for kind in NodeType}
+_COLUMNS = (
+    "pk", "uuid", "user_id", "task_id", "parent_id", "is_container", "task_class", "name", "state",
+    "completed_steps", "total_steps", "attempts", "created", "modified",
+)  # fmt: skip
+
+#: Why something is not copied.
+NO_USER = "their user is gone"
+NO_PARENT = "what contained them is gone"
+TAKEN = "a task in them has a node here already, with another UUID"
+REFUSED = "the database refused them"
+
+
+@dataclass(slots=True)
+class Imported:
+    """What was copied in one go, and what was not."""
+
+    workflows: int = 0
+    nodes: int = 0
+    artifacts: int = 0
+    corrected: int = 0
+    """Containers whose stored state does not follow from their tasks: they get what does."""
+    copied_files: int = 0
+    """Files that had to be copied, because this app keeps its files elsewhere."""
+    missing_files: list[str] = field(default_factory=list)
+    """Files that were to be copied and are not there."""
+    present: int = 0
+    """Workflows that were copied before."""
+    open: list[UUID] = field(default_factory=list)
+    """Workflows that may still change: a later run takes them."""
+    skipped: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
+    """What cannot be copied, by the reason."""
+
+    def add(self, other: Imported) -> None:
+        """Counts what another one has counted, too."""
+        for name in ("workflows", "nodes", "artifacts", "corrected", "copied_files", "present"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.missing_files += other.missing_files
+        self.open += other.open
+        for reason, uuids in other.skipped.items():
+            self.skipped[reason] += uuids
+
+
+@dataclass(slots=True, eq=False)
+class Original(PlanNode):
+    """A status of django-user-tasks, with those below it."""
+
+    row: dict[str, Any] = field(default_factory=dict)
+    phase: Phase = Phase.PENDING
+    settled_at: datetime | None = None
+    cause: Original | None = None
+    """The task whose failure or cancellation decided this node."""
+
+    @property
+    def uuid(self) -> UUID:
+        """That of the status, and of its copy."""
+        return cast(UUID, self.row["uuid"])
+
+    @property
+    def is_task(self) -> bool:
+        """Whether its state is its own, and does not follow from its children's."""
+        return self.node_type is NodeType.TASK or not self.children
+
+    def nodes(self) -> list[Any]:
+        """This one and all below it, parents first."""
+        return list(self.walk())
+
+
+def is_possible() -> bool:
+    """Whether django-user-tasks is installed."""
+    return apps.is_installed("user_tasks")
+
+
+def count() -> int:
+    """How many workflows django-user-tasks has."""
+    return int(_statuses().filter(parent__isnull=True).count())
+
+
+def import_user_tasks(*, dry_run: bool = False) -> Iterator[Imported]:
+    """Copies whole workflows that are over and are not here yet.
+
+    Arguments:
+        dry_run: only find out what would be copied.
+
+    Yields what each transaction has done; what is not asked for is not done. What was copied
+    stays if it is interrupted, and the next run goes on from there. Workflows that may still
+    change are left for a later run. No signals are sent: they were, by django-user-tasks.
+
+    Cost: about 30 queries for each 100 workflows or 2,000 nodes.
+    """
+    last = 0
+    while True:
+        roots = _statuses().filter(parent__isnull=True, pk__gt=last).order_by("pk")
+        pks = list(roots.values_list("pk", flat=True)[:AT_ONCE])
+        if not pks:
+            break
+        for part in _parts(pks):
+            yield _import_safely(_read(part), dry_run)
+        last = pks[-1]
+    lost = _statuses().filter(
+        ~Exists(_statuses().filter(pk=OuterRef("parent_id"))), parent_id__isnull=False
+    )
+    orphans = list(lost.order_by("pk").values_list("uuid", flat=True))
+    yield Imported(skipped=defaultdict(list, {NO_PARENT: orphans} if orphans else {}))
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _statuses() -> Any:
+    return files.of_user_tasks("UserTaskStatus")._default_manager.order_by()
+
+
+def _artifacts() -> Any:
+    return files.of_user_tasks("UserTaskArtifact")._default_manager.order_by()
+
+
+def _parts(roots: list[int]) -> Iterator[list[int]]:
+    """The keys of all nodes of these workflows, in parts that one transaction may hold."""
+    tree_of = {pk: pk for pk in roots}
+    level = roots
+    while level:
+        rows = [
+            row
+            for batch in batches(level)
+            for row in _statuses().filter(parent__in=batch).values_list("pk", "parent_id")
+        ]
+        tree_of.update({pk: tree_of[parent] for pk, parent in rows})
+        level = [pk for pk, _ in rows]
+    members: dict[int, list[int]] = defaultdict(list)
+    for pk, root in tree_of.items():
+        members[root].append(pk)
+    part: list[int] = []
+    for root in roots:
+        if part and len(part) + len(members[root]) > NODES:
+            yield part
+            part = []
+        part = part + members[root]
+    yield part
+
+
+def _read(pks: list[int]) -> list[Original]:
+    """The whole trees that consist of these rows, siblings in the order they were made in."""
+    found: dict[int, Original] = {}
+    for batch in batches(sorted(pks)):
+        for row in _statuses().filter(pk__in=batch).order_by("pk").values(*_COLUMNS):
+            found[row["pk"]] = _original(row)
+    roots = []
+    for node in found.values():
+        parent = found.get(node.row["parent_id"])
+        if parent is not None:
+            parent.children.append(node)
+        elif node.row["parent_id"] is None:
+            roots.append(node)
+    return roots
+
+
+def _original(row: dict[str, Any]) -> Original:
+    shown = _SHOWN_TASK.match(row["task_class"])
+    task_class = shown[1] if shown else row["task_class"]
+    default = NodeType.GROUP if row["is_container"] else NodeType.TASK
+    return Original(
+        node_type=_NODE_TYPES.get(task_class, default),
+        task_id=row["task_id"],
+        name=row["name"],
+        task_class=task_class,
+        total_steps=row["total_steps"],
+        row=row,
+        phase=phase_of(row["state"]),
+    )
+
+
+# -- deciding -------------------------------------------------------------------------------------
+
+
+def _is_over(root: Original) -> bool:
+    """Whether nothing in a workflow will change any more; names what will never run as skipped."""
+    nodes = root.nodes()
+    quiet = now() - max(node.row["modified"] for node in nodes)
+    tasks = [node for node in nodes if node.is_task]
+    waiting = {node for node in tasks if not node.phase.is_terminal}
+    if not waiting or quiet < LONG_QUIET:
+        return not waiting and quiet >= QUIET
+    dependencies = graph.dependencies(root)
+    broken = [node for node in tasks if node.phase in (Phase.FAILED, Phase.CANCELED)]
+    for cause in sorted(broken, key=lambda node: node.row["modified"]):
+        for node in waiting.intersection(graph.prevented(dependencies, [cause])):
+            if node.phase is Phase.PENDING:
+                node.phase, node.cause = Phase.SKIPPED, cause
+                waiting.discard(node)
+        if not waiting:
+            return True
+    return False
+
+
+def _settle(root: Original) -> int:
+    """Derives verdicts, sums and causes; how many containers said something else."""
+    corrected = 0
+    for node in reversed(root.nodes()):
+        if node.is_task:
+            node.settled_at = (node.cause or node).row["modified"]
+        if not node.children:
+            if node.phase in (Phase.FAILED, Phase.CANCELED):
+                node.cause = node
+            continue
+        children = [Child(child.phase, False, True) for child in node.children]
+        times = [child.settled_at for child in node.children]
+        if node.is_task:  # A task with tasks below it.
+            children.append(Child(node.phase, False, True))
+            times.append(node.settled_at)
+        else:
+            node.total_steps = sum(child.total_steps for child in node.children)
+        node.settled_at, node.phase = max(times), verdict(children)
+        corrected += node.phase is not phase_of(node.row["state"])
+        node.cause = _cause(node)
+    return corrected
+
+
+def _cause(node: Original) -> Original | None:
+    alike = {
+        Phase.FAILED: (Phase.FAILED,),
+        Phase.CANCELED: (Phase.CANCELED, Phase.SKIPPED),
+        Phase.SKIPPED: (Phase.SKIPPED,),
+    }.get(node.phase, ())
+    below = cast("list[Original]", node.children)
+    causes = [child.cause for child in below if child.phase in alike and child.cause]
+    return min(causes, key=lambda cause: cause.row["modified"], default=None)
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def _import_safely(roots: list[Original], dry_run: bool) -> Imported:
+    """Copies these workflows, one by one if the database refuses them together."""
+    try:
+        return _import(roots, dry_run)
+    except (IntegrityError, DataError):
+        done = Imported()
+        if len(roots) == 1:
+            done.skipped[REFUSED].append(roots[0].uuid)
+        else:
+            for root in roots:
+                done.add(_import_safely(_read([node.row["pk"] for node in root.nodes()]), dry_run))
+        return done
+
+
+def _import(roots: list[Original], dry_run: bool) -> Imported:
+    done = Imported()
+    wanted, present = _sort_out(roots, done)
+    for root in wanted:
+        done.corrected += _settle(root)
+    statuses = {node.row["pk"]: node.uuid for root in wanted + present for node in root.nodes()}
+    done.workflows = len(wanted)
+    done.nodes = sum(len(root.nodes()) for root in wanted)
+    artifacts = _missing_artifacts(list(statuses))
+    if dry_run:
+        done.artifacts = len(artifacts)
+        return done
+    stored: list[str] = []
+    try:
+        names = files.copy_from_user_tasks((row["file"] for row in artifacts), stored)
+        with trees.atomic():
+            pks = _insert(wanted)
+            _insert_artifacts(artifacts, statuses, pks, names)
+    except BaseException:
+        files.delete(stored)
+        raise
+    done.artifacts, done.copied_files = len(artifacts), len(stored)
+    done.missing_files = sorted(name for name, copy in names.items() if not copy)
+    return done
+
+
+def _sort_out(roots: list[Original], done: Imported) -> tuple[list[Original], list[Original]]:
+    """The workflows to be copied, and those that are here; the others are noted in ``done``."""
+    nodes = [node for root in roots for node in root.nodes()]
+    here: set[UUID] = set()
+    task_ids: set[str] = set()
+    for batch in batches(nodes):
+        rows = UserTaskStatus.objects.order_by()
+        by_uuid = rows.filter(uuid__in=[node.uuid for node in batch])
+        here.update(by_uuid.values_list("uuid", flat=True))
+        by_task = rows.filter(task_id__in=[node.task_id for node in batch])
+        task_ids.update(by_task.values_list("task_id", flat=True))
+    users: set[Any] = set()
+    for some in batches(list({node.row["user_id"] for node in nodes})):
+        known = get_user_model()._default_manager.filter(pk__in=some)
+        users.update(known.values_list("pk", flat=True))
+    wanted, present = [], []
+    for root in roots:
+        if root.uuid in here:
+            present.append(root)
+        elif any(node.uuid in here or node.task_id in task_ids for node in root.nodes()):
+            done.skipped[TAKEN].append(root.uuid)
+        elif any(node.row["user_id"] not in users for node in root.nodes()):
+            done.skipped[NO_USER].append(root.uuid)
+        elif _is_over(root):
+            wanted.append(root)
+        else:
+            done.open.append(root.uuid)
+    done.present = len(present)
+    return wanted, present
+
+
+def _missing_artifacts(statuses: list[int]) -> list[dict[str, Any]]:
+    """What these statuses have in django-user-tasks and not here. Texts are read when stored."""
+    found: list[dict[str, Any]] = []
+    for batch in batches(statuses):
+        rows = list(
+            _artifacts().filter(status__in=batch).order_by("pk").values("pk", "uuid", "file")
+        )
+        for some in batches(rows):
+            copies = UserTaskArtifact.objects.filter(uuid__in=[row["uuid"] for row in some])
+            here = set(copies.values_list("uuid", flat=True))
+            found += [row for row in some if row["uuid"] not in here]
+    return found
+
+
+def _insert(roots: list[Original]) -> dict[UUID, int]:
+    """Stores these trees; the keys of all their nodes."""
+    placed = [(each.level, each, root) for root in roots for each in trees.place(root)]
+    rows: dict[Any, UserTaskStatus] = {}
+    for level, nodes in groupby(sorted(placed, key=itemgetter(0)), key=itemgetter(0)):
+        made = []
+        for _, (node, parent, lft, rght, _level), root in nodes:
+            rows[node] = _row(node, level=level, lft=lft, rght=rght)
+            rows[node].parent_id = rows[parent].pk if parent else None
+            rows[node].tree_id = rows[root].pk if parent else 0
+            made.append(rows[node])
+        UserTaskStatus.objects.bulk_create(made, batch_size=capture.BATCH)
+        if made[0].pk is None:
+            capture.read_pks(made)
+        if level == 0:
+            for batch in batches([row.pk for row in made]):
+                UserTaskStatus.objects.filter(pk__in=batch).order_by().update(tree_id=F("pk"))
+    caused = []
+    for node, row in rows.items():
+        if node.cause not in (None, node):
+            row.caused_by_id = rows[node.cause].pk
+            caused.append(row)
+    UserTaskStatus.objects.bulk_update(caused, ["caused_by_id"], batch_size=500)
+    return {node.uuid: row.pk for node, row in rows.items()}
+
+
+def _row(node: Original, **place: int) -> UserTaskStatus:
+    leaves = [leaf for leaf in node.nodes() if leaf.node_type is NodeType.TASK]
+    done = sum(min(leaf.row["completed_steps"], leaf.total_steps) for leaf in leaves)
+    ended = node.settled_at if node.node_type is NodeType.TASK and node.children else None
+    return UserTaskStatus(
+        uuid=node.uuid,
+        user_id=node.row["user_id"],
+        task_id=node.task_id,
+        is_container=node.is_container or bool(node.children),
+        node_type=node.node_type,
+        task_class=node.task_class,
+        name=node.name or signatures.in_words(node),
+        phase=node.phase,
+        state=node.phase.state,
+        completed_steps=done,
+        total_steps=node.total_steps,
+        attempts=node.row["attempts"],
+        created=node.row["created"],
+        modified=node.row["modified"],
+        settled_at=node.settled_at,
+        ended_at=ended,
+        finished_sent_at=None if node.row["parent_id"] else node.settled_at,
+        **place,
+    )
+
+
+def _insert_artifacts(
+    artifacts: Iterable[dict[str, Any]],
+    statuses: dict[int, UUID],
+    pks: dict[UUID, int],
+    names: dict[str, str],
+) -> None:
+    """Stores artifacts, in the order they were made in, 500 at a time."""
+    for batch in batches([row["pk"] for row in artifacts]):
+        rows = list(_artifacts().filter(pk__in=batch).order_by("pk"))
+        wanted = {statuses[row.status_id] for row in rows} - pks.keys()
+        earlier = UserTaskStatus.objects.filter(uuid__in=wanted).order_by()
+        pks = {**pks, **dict(earlier.values_list("uuid", "pk"))}
+        UserTaskArtifact.objects.bulk_create(
+            UserTaskArtifact(
+                uuid=row.uuid,
+                status_id=pks[statuses[row.status_id]],
+                name=row.name,
+                file=names.get(row.file.name or "", row.file.name),
+                url=row.url,
+                text=row.text,
+                created=row.created,
+                modified=row.modified,
+            )
+            for row in rows
+        )
