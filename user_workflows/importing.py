@@ -47,6 +47,7 @@ _COLUMNS = (
 
 #: Why something is not copied.
 NO_USER = "their user is gone"
+MIXED = "they belong to several users, and who sees one sees all"
 NO_PARENT = "what contained them is gone"
 TAKEN = "a task in them has a node here already, with another UUID"
 REFUSED = "the database refused them"
@@ -334,6 +335,8 @@ def _sort_out(roots: list[Original], done: Imported) -> tuple[list[Original], li
             done.skipped[TAKEN].append(root.uuid)
         elif any(node.row["user_id"] not in users for node in root.nodes()):
             done.skipped[NO_USER].append(root.uuid)
+        elif any(node.row["user_id"] != root.row["user_id"] for node in root.nodes()):
+            done.skipped[MIXED].append(root.uuid)
         elif _is_over(root):
             wanted.append(root)
         else:

@@ -261,13 +261,19 @@ class UserTaskStatus(MPTTModel):
         if changed:
             self.modified = now()
             super().save(*args[:3], **{**kwargs, "update_fields": {*changed, "modified"}})
+            using = trees.connection().alias
+            trees.date_when_seen(self.modified, self.modified, using, pk=self.pk)
         self._stored.update({name: current[name] for name in changed})
         if outcome is not None:
             rollup.change(self, outcome, self.state)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Deletes the node and all below it; the gap it leaves harms nothing."""
-        return models.Model.delete(self, *args, **kwargs)
+        """Deletes the node and all below it; the gap it leaves harms nothing.
+
+        Under the tree's lock, so that nothing grows there meanwhile.
+        """
+        with trees.locked(self.tree_id):
+            return models.Model.delete(self, *args, **kwargs)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -180,7 +180,8 @@ def flush(run: Execution) -> None:
                     modified=now(),
                 )
                 if delta.state is not None:
-                    leaf.filter(phase=Phase.RUNNING).order_by().update(state=delta.state)
+                    running = leaf.filter(phase=Phase.RUNNING).order_by()
+                    running.update(state=delta.state, modified=now())
             except Error:
                 run.put_back(delta)
                 raise
@@ -277,7 +278,7 @@ class _Writer:
             if run.buffered and monotonic() - run.seen_at >= BEAT:
                 run.seen_at = monotonic()
                 leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
-                leaf.order_by().update(last_seen_at=now())
+                leaf.order_by().update(last_seen_at=now(), modified=now())
         for tree_id in list(self._trees):
             self._trees.discard(tree_id)
             if not containers.roll_up(tree_id, every=ROLL_UP_EVERY):

@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from user_tasks.models import UserTaskArtifact as OldArtifact
 from user_tasks.models import UserTaskStatus as OldStatus
 
-from tests.helpers import assert_tree_is_sound, leaf, queries, signals, stored
+from tests.helpers import a_user, assert_tree_is_sound, leaf, queries, signals, stored
 from tests.moving.conftest import a_chain, a_chord, a_group, end, one, past, task
 from tests.moving.tasks import new, old
 from user_workflows import files, importing
@@ -245,6 +245,16 @@ def test_what_has_no_user_or_no_container_is_skipped(user: Any, broken_reference
         importing.NO_PARENT: [orphan.uuid],
     }
     assert phases() == {"one": "SUCCEEDED"}
+
+
+def test_a_group_of_tasks_of_several_users_is_skipped(user: Any) -> None:
+    """There each sees only the own tasks of it; here who sees a workflow sees all."""
+    root = a_group(user, "a", "b")
+    OldStatus.objects.filter(name="b").update(user=a_user("other"))
+    end("a", "b")
+    past()
+    assert copied().skipped == {importing.MIXED: [root.uuid]}
+    assert not UserTaskStatus.objects.exists()
 
 
 def test_a_task_that_has_a_node_here_is_skipped(user: Any) -> None:

@@ -29,15 +29,15 @@ def test_the_client_of_the_how_to(people: Any, root: Any, client_of: Any, monkey
     space: dict[str, Any] = {}
     exec(compile(code, str(HOW_TO), "exec"), space)
     past(root)
-    events = iter(["read", None, None, "cancel"])
+    events = iter(["read", "time goes by", None, "cancel"])
 
     def work(seconds: float) -> None:
         event = next(events)
         if event == "cancel":
             root.cancel()
-        elif event:
+        elif event == "read":
             end(root, event)
-        else:
+        elif event:
             past(root)
 
     monkeypatch.setattr(space["time"], "sleep", work)
