@@ -124,7 +124,7 @@ class StatusViewSet(  # type: ignore[override]
             Collector(instance._state.db or "default", instance).collect([instance])
             if instance.is_active:
                 instance.cancel()
-            _delete(instance)
+            _delete(instance.pk)
         except (ProtectedError, RestrictedError) as error:
             raise Conflict("Something else on this site needs this workflow.") from error
 
@@ -330,12 +330,13 @@ class _Paths:
         return names[::-1]
 
 
-def _delete(root: UserTaskStatus) -> None:
+def _delete(pk: int) -> None:
     """Deletes a workflow, though tasks that still run may leave artifacts meanwhile."""
     for attempt in range(DELETING):
         try:
             with trees.atomic():
-                root.delete()
+                for root in UserTaskStatus.objects.filter(pk=pk):
+                    root.delete()
         except (ProtectedError, RestrictedError):
             raise
         except IntegrityError:

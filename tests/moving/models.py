@@ -10,3 +10,18 @@ class Export(models.Model):
     workflow = models.ForeignKey(
         "user_workflows.UserTaskStatus", null=True, on_delete=models.CASCADE
     )
+
+
+class Protecting(models.Model):
+    """Of an app that does not want to lose its statuses and artifacts."""
+
+    status = models.ForeignKey("user_workflows.UserTaskStatus", null=True, on_delete=models.PROTECT)
+    artifact = models.ForeignKey(
+        "user_workflows.UserTaskArtifact", null=True, on_delete=models.PROTECT
+    )
+
+
+class Restricting(models.Model):
+    """The same, with the other of Django's two words for it."""
+
+    status = models.ForeignKey("user_workflows.UserTaskStatus", on_delete=models.RESTRICT)

@@ -28,4 +28,19 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
+        migrations.CreateModel(
+            name="Protecting",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("status", models.ForeignKey(null=True, on_delete=models.deletion.PROTECT, to="user_workflows.usertaskstatus")),
+                ("artifact", models.ForeignKey(null=True, on_delete=models.deletion.PROTECT, to="user_workflows.usertaskartifact")),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Restricting",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("status", models.ForeignKey(on_delete=models.deletion.RESTRICT, to="user_workflows.usertaskstatus")),
+            ],
+        ),
     ]
