@@ -36,6 +36,10 @@ MOST_FAILURES = 100
 DELETING = 5
 
 
+#: Its name in django-user-tasks.
+DjangoObjectPermissionsIncludingView = WorkflowPermission
+
+
 class Conflict(APIException):
     """What was asked for cannot be done to this workflow, or not now."""
 
