@@ -184,9 +184,9 @@ class UserTaskStatus(MPTTModel):
         self._stored: dict[str, Any] = {}
 
     @classmethod
-    def from_db(cls, db: Any, field_names: Any, values: Any) -> UserTaskStatus:
+    def from_db(cls, db: Any, field_names: Any, values: Any, **more: Any) -> UserTaskStatus:
         """Remembers what was read, so that ``save()`` can tell what changed."""
-        instance: UserTaskStatus = super().from_db(db, field_names, values)
+        instance: UserTaskStatus = super().from_db(db, field_names, values, **more)
         instance._stored = instance._columns()
         return instance
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, ProtectedError, RestrictedError
+from django.db.models import Exists, OuterRef, ProtectedError, Q, RestrictedError
 from django.db.models.signals import post_delete, pre_delete
 
 from . import files, trees
@@ -34,13 +34,15 @@ def old(before: datetime) -> Any:
     """The roots of the workflows that were last changed before this moment and do not run.
 
     A workflow changes for the last time when it is settled. One that was never settled counts as
-    old, too, as soon as no task in it runs or waits for its next attempt.
+    old, too, if nothing in it was changed since then, and no task runs or waits for its next
+    attempt.
     """
-    going = UserTaskStatus.objects.active().filter(
-        tree_id=OuterRef("pk"), phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False
-    )
+    running = Q(phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False, settled_at=None)
+    going = UserTaskStatus.objects.filter(
+        running | Q(modified__gte=before), tree_id=OuterRef("pk")
+    ).order_by()
     roots = UserTaskStatus.objects.roots().filter(created__lt=before, modified__lt=before)
-    return roots.exclude(Exists(going.order_by())).order_by("pk")
+    return roots.filter(Q(settled_at__isnull=False) | ~Exists(going)).order_by("pk")
 
 
 def purge(before: datetime) -> Iterator[Purged]:
