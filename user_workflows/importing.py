@@ -1,49 +1,32 @@
 """Copying what django-user-tasks has stored into trees, while both apps are installed.
 
 A status keeps its ``uuid``, and with it its address in the API, its ``task_id``, name, steps and
-times. What follows from the tree is not copied but derived: the phases of containers, what was
-skipped, and by whose failure.
+times. What follows from the tree is not copied but derived: see ``originals``.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DataError, IntegrityError
-from django.db.models import Exists, F, OuterRef
-from django.utils.timezone import now
+from django.db.models import F
 
-from . import capture, files, graph, signatures, trees
+from . import capture, files, originals, signatures, trees
 from .models import UserTaskArtifact, UserTaskStatus
-from .phases import Child, NodeType, Phase, phase_of, verdict
-from .plan import PlanNode
+from .originals import Original
+from .phases import NodeType
 from .trees import batches
 
-#: Workflows that are looked at together, and the nodes that one transaction stores, but that a
-#: larger workflow is stored as a whole.
-AT_ONCE, NODES = 100, 2000
-#: A workflow in which something was changed later than this ago may still be growing.
-QUIET = timedelta(minutes=1)
-#: What waits for a failed task is over by then: after ``fail()`` and a normal return it may run.
-LONG_QUIET = timedelta(days=1)
-
-#: In chains django-user-tasks stores the task itself, as ``str`` shows it.
-_SHOWN_TASK = re.compile(r"<@task: (\S+) of ")
-_NODE_TYPES = {f"celery.{kind.value}": kind for kind in NodeType}
-_COLUMNS = (
-    "pk", "uuid", "user_id", "task_id", "parent_id", "is_container", "task_class", "name", "state",
-    "completed_steps", "total_steps", "attempts", "created", "modified",
-)  # fmt: skip
+#: Workflows that are looked at together.
+AT_ONCE = 100
 
 #: Why something is not copied.
 NO_USER = "their user is gone"
@@ -83,31 +66,6 @@ class Imported:
             self.skipped[reason] += uuids
 
 
-@dataclass(slots=True, eq=False)
-class Original(PlanNode):
-    """A status of django-user-tasks, with those below it."""
-
-    row: dict[str, Any] = field(default_factory=dict)
-    phase: Phase = Phase.PENDING
-    settled_at: datetime | None = None
-    cause: Original | None = None
-    """The task whose failure or cancellation decided this node."""
-
-    @property
-    def uuid(self) -> UUID:
-        """That of the status, and of its copy."""
-        return cast(UUID, self.row["uuid"])
-
-    @property
-    def is_task(self) -> bool:
-        """Whether its state is its own, and does not follow from its children's."""
-        return self.node_type is NodeType.TASK or not self.children
-
-    def nodes(self) -> list[Any]:
-        """This one and all below it, parents first."""
-        return list(self.walk())
-
-
 def is_possible() -> bool:
     """Whether django-user-tasks is installed."""
     return apps.is_installed("user_tasks")
@@ -115,7 +73,7 @@ def is_possible() -> bool:
 
 def count() -> int:
     """How many workflows django-user-tasks has."""
-    return int(_statuses().filter(parent__isnull=True).count())
+    return int(originals.statuses().filter(parent__isnull=True).count())
 
 
 def import_user_tasks(*, dry_run: bool = False) -> Iterator[Imported]:
@@ -132,144 +90,18 @@ def import_user_tasks(*, dry_run: bool = False) -> Iterator[Imported]:
     """
     last = 0
     while True:
-        roots = _statuses().filter(parent__isnull=True, pk__gt=last).order_by("pk")
+        roots = originals.statuses().filter(parent__isnull=True, pk__gt=last).order_by("pk")
         pks = list(roots.values_list("pk", flat=True)[:AT_ONCE])
         if not pks:
             break
-        for part in _parts(pks):
-            yield _import_safely(_read(part), dry_run)
+        for part in originals.parts(pks):
+            yield _import_safely(originals.read(part), dry_run)
         last = pks[-1]
-    lost = _statuses().filter(
-        ~Exists(_statuses().filter(pk=OuterRef("parent_id"))), parent_id__isnull=False
-    )
-    orphans = list(lost.order_by("pk").values_list("uuid", flat=True))
-    yield Imported(skipped=defaultdict(list, {NO_PARENT: orphans} if orphans else {}))
+    lost = originals.orphans()
+    yield Imported(skipped=defaultdict(list, {NO_PARENT: lost} if lost else {}))
 
 
-# -- reading --------------------------------------------------------------------------------------
-
-
-def _statuses() -> Any:
-    return files.of_user_tasks("UserTaskStatus")._default_manager.order_by()
-
-
-def _artifacts() -> Any:
-    return files.of_user_tasks("UserTaskArtifact")._default_manager.order_by()
-
-
-def _parts(roots: list[int]) -> Iterator[list[int]]:
-    """The keys of all nodes of these workflows, in parts that one transaction may hold."""
-    tree_of = {pk: pk for pk in roots}
-    level = roots
-    while level:
-        rows = [
-            row
-            for batch in batches(level)
-            for row in _statuses().filter(parent__in=batch).values_list("pk", "parent_id")
-        ]
-        tree_of.update({pk: tree_of[parent] for pk, parent in rows})
-        level = [pk for pk, _ in rows]
-    members: dict[int, list[int]] = defaultdict(list)
-    for pk, root in tree_of.items():
-        members[root].append(pk)
-    part: list[int] = []
-    for root in roots:
-        if part and len(part) + len(members[root]) > NODES:
-            yield part
-            part = []
-        part = part + members[root]
-    yield part
-
-
-def _read(pks: list[int]) -> list[Original]:
-    """The whole trees that consist of these rows, siblings in the order they were made in."""
-    found: dict[int, Original] = {}
-    for batch in batches(sorted(pks)):
-        for row in _statuses().filter(pk__in=batch).order_by("pk").values(*_COLUMNS):
-            found[row["pk"]] = _original(row)
-    roots = []
-    for node in found.values():
-        parent = found.get(node.row["parent_id"])
-        if parent is not None:
-            parent.children.append(node)
-        elif node.row["parent_id"] is None:
-            roots.append(node)
-    return roots
-
-
-def _original(row: dict[str, Any]) -> Original:
-    shown = _SHOWN_TASK.match(row["task_class"])
-    task_class = shown[1] if shown else row["task_class"]
-    default = NodeType.GROUP if row["is_container"] else NodeType.TASK
-    return Original(
-        node_type=_NODE_TYPES.get(task_class, default),
-        task_id=row["task_id"],
-        name=row["name"],
-        task_class=task_class,
-        total_steps=row["total_steps"],
-        row=row,
-        phase=phase_of(row["state"]),
-    )
-
-
-# -- deciding -------------------------------------------------------------------------------------
-
-
-def _is_over(root: Original) -> bool:
-    """Whether nothing in a workflow will change any more; names what will never run as skipped."""
-    nodes = root.nodes()
-    quiet = now() - max(node.row["modified"] for node in nodes)
-    tasks = [node for node in nodes if node.is_task]
-    waiting = {node for node in tasks if not node.phase.is_terminal}
-    if not waiting or quiet < LONG_QUIET:
-        return not waiting and quiet >= QUIET
-    dependencies = graph.dependencies(root)
-    broken = [node for node in tasks if node.phase in (Phase.FAILED, Phase.CANCELED)]
-    for cause in sorted(broken, key=lambda node: node.row["modified"]):
-        for node in waiting.intersection(graph.prevented(dependencies, [cause])):
-            if node.phase is Phase.PENDING:
-                node.phase, node.cause = Phase.SKIPPED, cause
-                waiting.discard(node)
-        if not waiting:
-            return True
-    return False
-
-
-def _settle(root: Original) -> int:
-    """Derives verdicts, sums and causes; how many containers said something else."""
-    corrected = 0
-    for node in reversed(root.nodes()):
-        if node.is_task:
-            node.settled_at = (node.cause or node).row["modified"]
-        if not node.children:
-            if node.phase in (Phase.FAILED, Phase.CANCELED):
-                node.cause = node
-            continue
-        children = [Child(child.phase, False, True) for child in node.children]
-        times = [child.settled_at for child in node.children]
-        if node.is_task:  # A task with tasks below it.
-            children.append(Child(node.phase, False, True))
-            times.append(node.settled_at)
-        else:
-            node.total_steps = sum(child.total_steps for child in node.children)
-        node.settled_at, node.phase = max(times), verdict(children)
-        corrected += node.phase is not phase_of(node.row["state"])
-        node.cause = _cause(node)
-    return corrected
-
-
-def _cause(node: Original) -> Original | None:
-    alike = {
-        Phase.FAILED: (Phase.FAILED,),
-        Phase.CANCELED: (Phase.CANCELED, Phase.SKIPPED),
-        Phase.SKIPPED: (Phase.SKIPPED,),
-    }.get(node.phase, ())
-    below = cast("list[Original]", node.children)
-    causes = [child.cause for child in below if child.phase in alike and child.cause]
-    return min(causes, key=lambda cause: cause.row["modified"], default=None)
-
-
-# -- writing --------------------------------------------------------------------------------------
+# -- copying --------------------------------------------------------------------------------------
 
 
 def _import_safely(roots: list[Original], dry_run: bool) -> Imported:
@@ -282,7 +114,8 @@ def _import_safely(roots: list[Original], dry_run: bool) -> Imported:
             done.skipped[REFUSED].append(roots[0].uuid)
         else:
             for root in roots:
-                done.add(_import_safely(_read([node.row["pk"] for node in root.nodes()]), dry_run))
+                again = originals.read([node.row["pk"] for node in root.nodes()])
+                done.add(_import_safely(again, dry_run))
         return done
 
 
@@ -290,7 +123,7 @@ def _import(roots: list[Original], dry_run: bool) -> Imported:
     done = Imported()
     wanted, present = _sort_out(roots, done)
     for root in wanted:
-        done.corrected += _settle(root)
+        done.corrected += originals.settle(root)
     statuses = {node.row["pk"]: node.uuid for root in wanted + present for node in root.nodes()}
     done.workflows = len(wanted)
     done.nodes = sum(len(root.nodes()) for root in wanted)
@@ -337,7 +170,7 @@ def _sort_out(roots: list[Original], done: Imported) -> tuple[list[Original], li
             done.skipped[NO_USER].append(root.uuid)
         elif any(node.row["user_id"] != root.row["user_id"] for node in root.nodes()):
             done.skipped[MIXED].append(root.uuid)
-        elif _is_over(root):
+        elif originals.is_over(root):
             wanted.append(root)
         else:
             done.open.append(root.uuid)
@@ -349,9 +182,8 @@ def _missing_artifacts(statuses: list[int]) -> list[dict[str, Any]]:
     """What these statuses have in django-user-tasks and not here. Texts are read when stored."""
     found: list[dict[str, Any]] = []
     for batch in batches(statuses):
-        rows = list(
-            _artifacts().filter(status__in=batch).order_by("pk").values("pk", "uuid", "file")
-        )
+        theirs = originals.artifacts().filter(status__in=batch).order_by("pk")
+        rows = list(theirs.values("pk", "uuid", "file"))
         for some in batches(rows):
             copies = UserTaskArtifact.objects.filter(uuid__in=[row["uuid"] for row in some])
             here = set(copies.values_list("uuid", flat=True))
@@ -386,8 +218,7 @@ def _insert(roots: list[Original]) -> dict[UUID, int]:
 
 
 def _row(node: Original, **place: int) -> UserTaskStatus:
-    leaves = [leaf for leaf in node.nodes() if leaf.node_type is NodeType.TASK]
-    done = sum(min(leaf.row["completed_steps"], leaf.total_steps) for leaf in leaves)
+    done, total = node.steps
     ended = node.settled_at if node.node_type is NodeType.TASK and node.children else None
     return UserTaskStatus(
         uuid=node.uuid,
@@ -400,7 +231,7 @@ def _row(node: Original, **place: int) -> UserTaskStatus:
         phase=node.phase,
         state=node.phase.state,
         completed_steps=done,
-        total_steps=node.total_steps,
+        total_steps=total,
         attempts=node.row["attempts"],
         created=node.row["created"],
         modified=node.row["modified"],
@@ -419,7 +250,7 @@ def _insert_artifacts(
 ) -> None:
     """Stores artifacts, in the order they were made in, 500 at a time."""
     for batch in batches([row["pk"] for row in artifacts]):
-        rows = list(_artifacts().filter(pk__in=batch).order_by("pk"))
+        rows = list(originals.artifacts().filter(pk__in=batch).order_by("pk"))
         wanted = {statuses[row.status_id] for row in rows} - pks.keys()
         earlier = UserTaskStatus.objects.filter(uuid__in=wanted).order_by()
         pks = {**pks, **dict(earlier.values_list("uuid", "pk"))}

@@ -137,8 +137,8 @@ def _show_late(tree_id: int, begun: datetime) -> None:
 def date_when_seen(dated: datetime, begun: datetime, using: str, **place: Any) -> None:
     """Dates what was written as of ``dated`` anew if it takes long until others can see it.
 
-    The writing was ``begun`` then. It may have waited for a lock, or for the end of its transaction. Who asks for what has changed
-    since then would miss it.
+    The writing was ``begun`` then. It may have waited for a lock, or for the end of its
+    transaction; who asks for what has changed since then would miss it.
     """
 
     def show() -> None:

@@ -24,7 +24,7 @@ from user_tasks.models import UserTaskStatus as OldStatus
 from tests.helpers import a_user, assert_tree_is_sound, leaf, queries, signals, stored
 from tests.moving.conftest import a_chain, a_chord, a_group, end, one, past, task
 from tests.moving.tasks import new, old
-from user_workflows import files, importing
+from user_workflows import files, importing, originals
 from user_workflows.canvas import chain, workflow
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
@@ -176,6 +176,8 @@ def test_a_task_with_tasks_below_it(user: Any) -> None:
     assert phases() == {"above": "FAILED", "below": "FAILED"}
     copy = UserTaskStatus.objects.get(name="above")
     assert (copy.node_type, copy.is_container, copy.is_settled) == ("task", True, True)
+    assert (copy.completed_steps, copy.total_steps) == (2, 2)
+    assert (copy.tree().completed_steps, copy.tree().total_steps) == (2, 4)
 
 
 # -- what is left ---------------------------------------------------------------------------------
@@ -294,7 +296,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         OldArtifact.objects.create(status=task(f"b{number}"), text=str(number))
     past()
     monkeypatch.setattr(importing, "AT_ONCE", 4)
-    monkeypatch.setattr(importing, "NODES", 6)  # Two chains in a transaction.
+    monkeypatch.setattr(originals, "NODES", 6)  # Two chains in a transaction.
     insert, calls = importing._insert_artifacts, iter(range(10))
 
     def stops(*args: Any) -> None:
@@ -323,7 +325,7 @@ def test_two_runs_at_once_copy_everything_once(user: Any, monkeypatch: pytest.Mo
     def overtaken(roots: Any, done: Any) -> Any:
         sorted_out = sort_out(roots, done)
         monkeypatch.setattr(importing, "_sort_out", sort_out)
-        importing._import(importing._read([roots[0].row["pk"]]), False)  # Somebody else.
+        importing._import(originals.read([roots[0].row["pk"]]), False)  # Somebody else.
         return sorted_out
 
     monkeypatch.setattr(importing, "_sort_out", overtaken)
@@ -495,7 +497,7 @@ def test_ten_thousand_rows(user: Any, capsys: Any) -> None:
         seconds = time.perf_counter() - begin
     assert (done.workflows, done.nodes, done.artifacts) == (500, 10_000, 500)
     assert UserTaskStatus.objects.count() == 10_000
-    assert len(sql) <= 100 * done.nodes / importing.NODES  # On SQLite; elsewhere a third.
+    assert len(sql) <= 100 * done.nodes / originals.NODES  # On SQLite; elsewhere a third.
     for pk in UserTaskStatus.objects.roots().values_list("pk", flat=True)[::50]:
         assert_tree_is_sound(pk)
     with capsys.disabled():
