@@ -15,6 +15,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(PYTEST)
+	$(PYTEST) --ds tests.moving.settings tests/moving
 
 bench: $(VENV)/.bench
 	$(PYTHON) -m benchmarks --scale $(or $(SCALE),1) $(ROWS)

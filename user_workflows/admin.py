@@ -251,3 +251,7 @@ class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
     def content(self, artifact: UserTaskArtifact) -> Any:
         """A link to it, or the beginning of the text."""
         return _content(artifact)
+
+
+#: Their names in django-user-tasks.
+UserTaskStatusAdmin, UserTaskArtifactAdmin = StatusAdmin, ArtifactAdmin

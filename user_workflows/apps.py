@@ -17,3 +17,10 @@ class UserWorkflowsConfig(AppConfig):
 
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401
+
+
+def __getattr__(name: str) -> type[AppConfig]:
+    """Its name in django-user-tasks; as a second class here Django would not know which to take."""
+    if name == "UserTasksConfig":
+        return UserWorkflowsConfig
+    raise AttributeError(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import posixpath
 import re
 import zipfile
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .models import UserTaskArtifact
+
+logger = logging.getLogger(__name__)
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
 
@@ -65,7 +68,8 @@ def stream(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Iterator[
                         for chunk in file.chunks():
                             entry.write(chunk)
                             yield outlet.take()
-                except OSError:
+                except Exception:  # Storages have errors of their own.
+                    logger.exception("An archive is sent without %s.", artifact.file.name)
                     row["missing"] = True
             elif artifact.text:
                 row["file"] = _entry(path, f"{artifact.name}.txt", taken)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from celery import current_task
 from django.db import transaction
+from django.utils.timezone import now
 
 from . import containers, graph, rollup, rows, trees
 from .announcing import announce
@@ -90,13 +91,14 @@ def graft(
             row.update(
                 is_container=True,
                 node_type=NodeType.REPLACED,
+                modified=now(),
                 task_id=str(uuid4()),
                 completed_steps=0,
                 total_steps=plan.total_steps,
                 allow_failure=False,
             )
         elif not room.is_container:
-            row.update(is_container=True)
+            row.update(is_container=True, modified=now())
         placed = trees.place(plan, lft=room.lft, level=room.level, gap=room.gap)
         shared = {"user_id": room.user_id, "action": room.action, "subject": room.subject}
         status = rows.insert(placed, above, shared)

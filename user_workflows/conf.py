@@ -107,3 +107,5 @@ class Settings:
 
 
 settings = Settings()
+#: Its class's name in django-user-tasks.
+LazySettings = Settings

@@ -1,9 +1,13 @@
-"""Columns for texts that come from anywhere: they are made to fit, they do not raise."""
+"""Columns for texts that come from anywhere: they are made to fit, they do not raise.
+
+And the reference to a user, which makes way for that of django-user-tasks.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.db import models
 
 
@@ -41,3 +45,22 @@ class FittingTextField(models.TextField):  # type: ignore[type-arg]
         """Migrations see a plain ``TextField``: the column is one."""
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", args, kwargs
+
+
+class UserForeignKey(models.ForeignKey):  # type: ignore[type-arg]
+    """A reference to a user that is called ``usertaskstatus`` there, as in django-user-tasks.
+
+    Where that is installed as well, the name is its own, and this one is ``user_workflows``:
+    ``user.user_workflows.roots()``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if apps.is_installed("user_tasks"):
+            kwargs.setdefault("related_name", "user_workflows")
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        """Migrations see a plain ``ForeignKey``, whatever else is installed."""
+        name, _, args, kwargs = super().deconstruct()
+        kwargs.pop("related_name", None)
+        return name, "django.db.models.ForeignKey", args, kwargs

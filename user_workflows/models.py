@@ -27,7 +27,7 @@ from . import graph as graphs
 from .breaks import ERROR
 from .conf import artifact_storage
 from .exceptions import TreeOperationRefused
-from .fields import FittingCharField, FittingTextField, storable
+from .fields import FittingCharField, FittingTextField, UserForeignKey, storable
 from .phases import REPLACES, NodeType, Phase, phase_of
 from .plan import TEXT
 
@@ -59,7 +59,7 @@ class UserTaskStatus(MPTTModel):
     uuid = models.UUIDField(
         default=uuid4, unique=True, editable=False, help_text=_("Unique ID for use in APIs")
     )
-    user = models.ForeignKey(
+    user = UserForeignKey(
         django_settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         db_index=False,  # Two of the indexes below begin with it.
@@ -201,9 +201,9 @@ class UserTaskStatus(MPTTModel):
         return [found for found in super().check(**kwargs) if found.id != "models.W037"]
 
     @classmethod
-    def from_db(cls, db: Any, field_names: Any, values: Any) -> UserTaskStatus:
+    def from_db(cls, db: Any, field_names: Any, values: Any, **more: Any) -> UserTaskStatus:
         """Remembers what was read, so that ``save()`` can tell what changed."""
-        instance: UserTaskStatus = super().from_db(db, field_names, values)
+        instance: UserTaskStatus = super().from_db(db, field_names, values, **more)
         instance._stored = instance._columns()
         return instance
 
@@ -278,13 +278,19 @@ class UserTaskStatus(MPTTModel):
         if changed:
             self.modified = now()
             super().save(*args[:3], **{**kwargs, "update_fields": {*changed, "modified"}})
+            using = trees.connection().alias
+            trees.date_when_seen(self.modified, self.modified, using, pk=self.pk)
         self._stored.update({name: current[name] for name in changed})
         if outcome is not None:
             rollup.change(self, outcome, self.state)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Deletes the node and all below it; the gap it leaves harms nothing."""
-        return models.Model.delete(self, *args, **kwargs)
+        """Deletes the node and all below it; the gap it leaves harms nothing.
+
+        Under the tree's lock, so that nothing grows there meanwhile.
+        """
+        with trees.locked(self.tree_id):
+            return models.Model.delete(self, *args, **kwargs)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -180,7 +180,8 @@ def flush(run: Execution) -> None:
                     modified=now(),
                 )
                 if delta.state is not None:
-                    leaf.filter(phase=Phase.RUNNING).order_by().update(state=delta.state)
+                    running = leaf.filter(phase=Phase.RUNNING).order_by()
+                    running.update(state=delta.state, modified=now())
             except Error:
                 run.put_back(delta)
                 raise
@@ -231,7 +232,7 @@ def _give_sign_of_life(run: Execution) -> None:
     """
     if run.buffered and monotonic() - run.seen_at >= BEAT:
         leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
-        leaf.order_by().update(last_seen_at=run.time())
+        leaf.order_by().update(last_seen_at=run.time(), modified=now())
         run.seen_at = monotonic()
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, ProtectedError, RestrictedError
+from django.db.models import Exists, OuterRef, ProtectedError, Q, RestrictedError
 from django.db.models.signals import post_delete, pre_delete
 
 from . import files, trees
@@ -34,10 +34,11 @@ def old(before: datetime) -> Any:
     """The roots of the workflows that were last changed before this moment and do not run.
 
     A workflow changes for the last time when it is settled. One that was never settled counts as
-    old, too, as soon as no task in it runs or waits for its next attempt.
+    old, too, if nothing in it was changed since then, and no task runs or waits for its next
+    attempt.
     """
-    going = _going().filter(tree_id=OuterRef("pk"))
-    return _unchanged(before).exclude(Exists(going))
+    going = _going(before).filter(tree_id=OuterRef("pk"))
+    return _unchanged(before).filter(Q(settled_at__isnull=False) | ~Exists(going))
 
 
 def _unchanged(before: datetime) -> Any:
@@ -45,9 +46,9 @@ def _unchanged(before: datetime) -> Any:
     return roots.order_by("pk")
 
 
-def _going() -> Any:
-    going = UserTaskStatus.objects.active().filter(is_container=False)
-    return going.filter(phase__in=(Phase.RUNNING, Phase.RETRYING)).order_by()
+def _going(before: datetime) -> Any:
+    running = Q(phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False, settled_at=None)
+    return UserTaskStatus.objects.filter(running | Q(modified__gte=before)).order_by()
 
 
 def purge(before: datetime) -> Iterator[Purged]:
@@ -69,14 +70,16 @@ def purge(before: datetime) -> Iterator[Purged]:
             roots = _unchanged(before).filter(pk__gt=last)
             if trees.connection().features.has_select_for_update:
                 roots = roots.select_for_update()
-            batch = list(roots.values_list("pk", flat=True)[:AT_ONCE])
-            if not batch:
+            found = dict(roots.values_list("pk", "settled_at")[:AT_ONCE])
+            if not found:
                 return
-            last = max(batch)
+            last = max(found)
             # Asked for these only: in one query with the roots, PostgreSQL would look for tasks
             # that run in the whole table, for each batch.
-            busy = set(_going().filter(tree_id__in=batch).values_list("tree_id", flat=True))
-            batch = [pk for pk in batch if pk not in busy]
+            unsettled = [pk for pk, settled_at in found.items() if settled_at is None]
+            going = _going(before).filter(tree_id__in=unsettled)
+            busy = set(going.values_list("tree_id", flat=True)) if unsettled else set()
+            batch = [pk for pk in found if pk not in busy]
             if not batch:
                 continue
             purged = _delete(batch) if _is_ours_alone() else _delete_each(batch)

@@ -90,7 +90,7 @@ def settle(
         and node.allow_failure
         and breaks.prevented_by(node, ancestors_of(node))
     ):
-        open_node(node.pk).update(allow_failure=False)
+        open_node(node.pk).update(allow_failure=False, modified=now())
         node.allow_failure = False
     with trees.locked_in_transaction(node.tree_id):
         ended, up, settled = _end(node, phase, message, attempt)

@@ -67,7 +67,7 @@ def _insert_levels(
                 rows.append(UserTaskStatus(**columns, **shared))
             UserTaskStatus.objects.bulk_create(rows)
             if rows[0].pk is None:
-                _read_pks(rows)
+                read_pks(rows)
             if top is None:
                 top = rows[0]
                 if not tree_id:
@@ -79,7 +79,7 @@ def _insert_levels(
     return _as_stored(top)
 
 
-def _read_pks(rows: list[UserTaskStatus]) -> None:
+def read_pks(rows: list[UserTaskStatus]) -> None:
     """For databases that do not return the keys of inserted rows (MySQL)."""
     by_task_id = {row.task_id: row for row in rows}
     found = UserTaskStatus.objects.filter(task_id__in=by_task_id).order_by()

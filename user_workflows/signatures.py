@@ -42,8 +42,12 @@ _MAPS = ("celery.map", "celery.starmap", "celery.chunks")
 
 
 def is_user_task(task: Any) -> bool:
-    """Whether a registered task tells its users what it does (``UserTaskMixin``)."""
-    return hasattr(task, "calculate_total_steps") and hasattr(task, "generate_name")
+    """Whether a registered task tells its users what it does (``UserTaskMixin``).
+
+    Those of django-user-tasks, whose mixin has the same methods, are none: both apps may be
+    installed, and each tracks its own.
+    """
+    return bool(getattr(task, "is_tracked_by_user_workflows", False))
 
 
 # -- copying ------------------------------------------------------------------------------------
@@ -336,13 +340,14 @@ def name_containers(root: PlanNode, task_names: dict[str, str]) -> None:
     for node in root.walk():
         if node.is_container and not node.name:
             names = (task_names.get(leaf.task_id) for leaf in node.leaves())
-            node.name = next(filter(None, names), "")[:TEXT] or _in_words(node)
+            node.name = next(filter(None, names), "")[:TEXT] or in_words(node)
 
 
-def _in_words(node: PlanNode) -> str:
+def in_words(node: PlanNode) -> str:
+    """What a container is called that nobody has named."""
     count = sum(1 for _ in node.leaves())
     if node.node_type is NodeType.LINK:
-        return node.children[0].name or _in_words(node.children[0])
+        return node.children[0].name or in_words(node.children[0])
     if node.node_type is NodeType.CHORD and len(node.children) == 2:
         after = sum(1 for _ in node.children[1].leaves())
         words = ngettext("%(count)d task, then %(after)d", "%(count)d tasks, then %(after)d", count)

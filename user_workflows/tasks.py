@@ -66,6 +66,8 @@ class UserTaskMixin:
 
     #: Whether workflows go on when this task fails.
     allow_failure = False
+    #: Tells user tasks from all others, where this module cannot be imported.
+    is_tracked_by_user_workflows = True
 
     request: Any
     run: Callable[..., Any]

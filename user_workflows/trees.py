@@ -20,6 +20,7 @@ from uuid import UUID
 from django.apps import apps
 from django.db import connections, models, router, transaction
 from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact, In
 from django.utils.timezone import now
 from mptt.managers import TreeManager
 from mptt.querysets import TreeQuerySet
@@ -133,6 +134,24 @@ def _show_late(tree_id: int, begun: datetime) -> None:
         late.update(modified=now())
 
 
+def date_when_seen(dated: datetime, begun: datetime, using: str, **place: Any) -> None:
+    """Dates what was written as of ``dated`` anew if it takes long until others can see it.
+
+    The writing was ``begun`` then. It may have waited for a lock, or for the end of its
+    transaction; who asks for what has changed since then would miss it.
+    """
+
+    def show() -> None:
+        if now() - begun > LONG:
+            rows = statuses().using(using).filter(modified=dated, **place)
+            models.QuerySet.update(rows.order_by(), modified=now())
+
+    if connections[using].in_atomic_block:
+        transaction.on_commit(show, using=using)
+    else:
+        show()
+
+
 def lock_rows(rows: Any) -> list[int]:
     """Locks these rows until the transaction ends; for the holder of the tree's lock."""
     features = connection().features
@@ -152,6 +171,23 @@ def locked_in_transaction(tree_id: int) -> AbstractContextManager[None]:
 
 class StatusQuerySet(_TreeQuerySet):
     """Queries on nodes."""
+
+    def update(self, **columns: Any) -> int:
+        """Writes columns; if that was seen late, ``modified`` says when it was seen."""
+        begun = now()
+        found = super().update(**columns)
+        if found and isinstance(columns.get("modified"), datetime):
+            date_when_seen(columns["modified"], begun, self.db, **self._place())
+        return found
+
+    def _place(self) -> dict[str, Any]:
+        """What this query asks of columns that never change: it finds its rows again by them."""
+        return {
+            f"{condition.lhs.target.attname}__{condition.lookup_name}": condition.rhs
+            for condition in self.query.where.children
+            if isinstance(condition, (Exact, In))
+            and condition.lhs.target.attname in ("id", "tree_id")
+        }
 
     def roots(self) -> Self:
         """Whole workflows: the nodes without a parent."""

@@ -9,7 +9,9 @@ from uuid import UUID
 
 import networkx as nx
 from django.apps import apps
+from django.db import IntegrityError
 from django.db.models import OuterRef, ProtectedError, QuerySet, RestrictedError, Subquery
+from django.db.models.deletion import Collector
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
@@ -30,6 +32,12 @@ from .serializers import ArtifactSerializer, StatusSerializer
 MOST_DEPTH, MOST_CHILDREN = 20, 500
 #: The most failures that one answer tells.
 MOST_FAILURES = 100
+#: How often it is tried to delete what running tasks still add to.
+DELETING = 5
+
+
+#: Its name in django-user-tasks.
+DjangoObjectPermissionsIncludingView = WorkflowPermission
 
 
 class Conflict(APIException):
@@ -115,10 +123,12 @@ class StatusViewSet(  # type: ignore[override]
         """Deletes a whole workflow with its artifacts; one that is open is canceled first."""
         if instance.parent_id is not None:
             raise Conflict("Only a whole workflow can be deleted, not a part of one.")
-        if instance.is_active:
-            instance.cancel()
         try:
-            instance.delete()
+            # Before it is canceled: a workflow that stays is to go on.
+            Collector(instance._state.db or "default", instance).collect([instance])
+            if instance.is_active:
+                instance.cancel()
+            _delete(instance.pk)
         except (ProtectedError, RestrictedError) as error:
             raise Conflict("Something else on this site needs this workflow.") from error
 
@@ -143,14 +153,16 @@ class StatusViewSet(  # type: ignore[override]
         """The subtree of a node, nested: see the parameters of ``outline``.
 
         With ``since``, a ``version`` of an earlier answer, only what has changed. An unchanged
-        tree is answered by 304 to who sends its ``ETag``; one query, two while it is open.
+        tree is answered by 304 to who sends its ``ETag``, without being read: one query, two
+        while it is open.
         """
         node = self.get_object()
-        final = node.settled_at is not None
-        tag = _tag([str(node.uuid), node.modified.isoformat(), request.query_params.urlencode()])
-        if final and tag in request.headers.get("If-None-Match", ""):
-            return HttpResponse(status=304, headers={"ETag": tag})
         since, bounds = self._since(), self._bounds()
+        # Whatever one has seen of this state, nothing has changed since.
+        asked = request.query_params.urlencode() if since is None else "since"
+        tag = _tag([str(node.uuid), *outline.fingerprint(node), asked])
+        if tag in request.headers.get("If-None-Match", ""):
+            return HttpResponse(status=304, headers={"ETag": tag})
         version = outline.version()
         top = node.tree()
         body: dict[str, Any] = {"settled": top.is_settled}
@@ -162,10 +174,6 @@ class StatusViewSet(  # type: ignore[override]
                 body["tree"] = outline.outline(top, bounds)
             except ValueError:
                 raise ValidationError({"after": "This is no child of the node."}) from None
-        if not final:
-            tag = _tag(body)
-            if tag in request.headers.get("If-None-Match", ""):
-                return HttpResponse(status=304, headers={"ETag": tag})
         return Response({"version": version, **body}, headers={"ETag": tag})
 
     @action(detail=True)
@@ -324,6 +332,22 @@ class _Paths:
             above, name = self._names[above]
             names.append(name)
         return names[::-1]
+
+
+def _delete(pk: int) -> None:
+    """Deletes a workflow, though tasks that still run may leave artifacts meanwhile."""
+    for attempt in range(DELETING):
+        try:
+            with trees.atomic():
+                for root in UserTaskStatus.objects.filter(pk=pk):
+                    root.delete()
+        except (ProtectedError, RestrictedError):
+            raise
+        except IntegrityError:
+            if attempt == DELETING - 1:
+                raise Conflict("Tasks of this workflow are still at work; try again.") from None
+        else:
+            return
 
 
 def _bring_up_to_date(node: UserTaskStatus) -> None:

@@ -28,6 +28,7 @@ SITE = Path(__file__).resolve().parent / "site"
 CACHE = ROOT / "build" / "compat"
 
 DEFAULT_MODULES = [
+    "test_admin",
     "test_models",
     "test_rest_api",
     "test_serializers",

@@ -66,6 +66,19 @@ def test_an_old_workflow_that_is_still_running_stays() -> None:
     assert names() == {"running", "retrying"}
 
 
+def test_an_old_workflow_that_goes_on_step_by_step_stays() -> None:
+    """Between two of its tasks nothing runs, and its root was last changed when it started."""
+    nodes = aged("long", 60)
+    nodes["long1"].start()
+    age(nodes["long"], 60)
+    nodes["long1"].succeed()
+    root = UserTaskStatus.objects.get(pk=nodes["long"].pk)
+    assert root.is_active and now() - root.modified > timedelta(days=59)
+    assert purge_old_user_tasks() == 0
+    age(nodes["long"], 31)
+    assert purge_old_user_tasks() == 3
+
+
 def test_an_old_workflow_that_never_started_goes() -> None:
     aged("pending", 60)
     purge_old_user_workflows()

@@ -53,6 +53,16 @@ class TestArtifacts:
             assert texts(nodes[name].artifacts.filter(name="Error")) == ["no b"]
         assert texts(nodes["root"].subtree_artifacts()) == ["no b", "no c"]
         assert texts(nodes["root"].subtree_artifacts("Error")) == ["no b", "no c"]
+        copied = UserTaskArtifact.objects.below(nodes["root"])
+        assert copied.count() > 2
+
+    def test_artifacts_of_nodes_in_one_phase(self, nodes: Nodes) -> None:
+        nodes["a"].add_artifact(text="a")
+        nodes["b"].add_artifact(text="b")
+        nodes["b"].fail("no b")
+        root = nodes["root"]
+        assert texts(root.subtree_artifacts(phase=Phase.FAILED).order_by("pk")) == ["b", "no b"]
+        assert texts(root.subtree_artifacts("Output", phase="PENDING")) == ["a"]
 
     def test_an_allowed_failure_is_told_on_its_leaf_alone(self) -> None:
         nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="root"))

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.utils.timezone import now
 
 from user_workflows import purging
 from user_workflows.conf import settings
+from user_workflows.management.bars import bar
 from user_workflows.models import UserTaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def days(text: str) -> timedelta:
@@ -52,7 +46,7 @@ class Command(BaseCommand):
             self._tell(before)
             return
         total = purging.Purged()
-        with self._bar(purging.old(before).count()) as advance:
+        with bar(self.stdout, "Deleting workflows", purging.old(before).count()) as advance:
             for part in purging.purge(before):
                 total.workflows += part.workflows
                 total.nodes += part.nodes
@@ -75,15 +69,3 @@ class Command(BaseCommand):
             f"Would delete {roots.count()} workflows: {nodes.count()} nodes, "
             f"{nodes.filter(artifacts__isnull=False).count()} artifacts."
         )
-
-    @contextmanager
-    def _bar(self, total: int) -> Iterator[Callable[[int], None]]:
-        if not (find_spec("rich") and total and self.stdout.isatty()):
-            yield lambda done: None
-            return
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(file=sys.stderr)) as progress:
-            bar = progress.add_task("Deleting workflows", total=total)
-            yield lambda done: progress.advance(bar, done)

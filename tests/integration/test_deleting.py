@@ -1,0 +1,72 @@
+"""A workflow is deleted over HTTP while its tasks are at work, stopped before each statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import pytest
+from django.db import IntegrityError
+from rest_framework.test import APIClient
+
+from user_workflows import capture, rollup
+from user_workflows.models import UserTaskArtifact, UserTaskStatus
+from user_workflows.phases import NodeType, Phase
+
+from .interleaving import MANY, interrupted
+from .planned import by_name, container, leaf, stored
+
+Act = Callable[[UserTaskStatus], object]
+
+
+def grow(status: UserTaskStatus) -> None:
+    capture.graft(status, container(NodeType.GROUP, "sent", [leaf("more"), leaf("and more")]))
+
+
+def leave(status: UserTaskStatus) -> None:
+    status.add_artifact("Page", text="x")
+
+
+def finish(status: UserTaskStatus) -> None:
+    rollup.settle(status, Phase.SUCCEEDED, attempt=1)
+
+
+def fail(status: UserTaskStatus) -> None:
+    rollup.settle(status, Phase.FAILED, message="No ink.", attempt=1)
+
+
+def delete(status: UserTaskStatus) -> None:
+    request(UserTaskStatus.objects.get(pk=status.tree_id))
+
+
+def note(codes: list[int], root: UserTaskStatus) -> None:
+    codes.append(request(root))
+
+
+def request(root: UserTaskStatus) -> int:
+    client = APIClient()
+    client.force_authenticate(root.user)
+    return int(client.delete(f"/api/tasks/{root.uuid}/").status_code)
+
+
+@pytest.mark.parametrize("act", [grow, leave, finish, fail, delete])
+def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server: str) -> None:
+    for at in range(MANY):
+        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        status = by_name(root)["a"]
+        rollup.begin(status, 1)
+
+        def beside(status: UserTaskStatus = status) -> None:
+            with suppress(IntegrityError, UserTaskStatus.DoesNotExist):  # The node is gone.
+                act(status)
+
+        codes: list[int] = []
+        reached = interrupted(partial(note, codes, root), beside, at)
+        assert codes in ([204], [404]), at
+        assert not UserTaskStatus.objects.exists(), at
+        assert not UserTaskArtifact.objects.exists(), at
+        if not reached:
+            assert at > 5
+            return
+    pytest.fail("It had more statements than were tried.")

@@ -1,0 +1,1 @@
+"""Moving from django-user-tasks: with it installed beside this app."""
