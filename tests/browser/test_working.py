@@ -64,10 +64,7 @@ def test_the_tree_by_keyboard_alone(learner: Any, browse: Browse) -> None:
 
 
 def assert_visible_focus(page: Page) -> None:
-    style = page.evaluate(
-        "getComputedStyle(document.activeElement.closest('tr') || document.activeElement).outlineStyle"
-        " + getComputedStyle(document.activeElement).outlineStyle"
-    )
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert "solid" in style
 
 
