@@ -279,7 +279,7 @@ class ListChanges(Fragment):
         """The ``rows`` of whole workflows that are shown in another version."""
         known = _shown(request)
         at = now()
-        nodes = self.nodes().filter(uuid__in=known, parent__isnull=True)
+        nodes = self.nodes().filter(uuid__in=known)
         rows = [Overview(status, at, request.user) for status in nodes]
         rows = [row for row in rows if may(request.user, "view", row.status)]
         versions = sorted((str(row.uuid), row.version) for row in rows)
