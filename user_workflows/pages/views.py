@@ -28,6 +28,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from .. import archives
 from ..breaks import ERROR
+from ..diagram import diagram
 from ..failures import Failures, failures
 from ..models import UserTaskStatus
 from ..permissions import may
@@ -459,4 +460,7 @@ class GraphPage(_WorkflowPage):
         node = self.node(uuid)
         if node.parent_id is not None:
             return redirect("user_workflows:graph", uuid=self.root_of(node).uuid)
-        return render(request, "user_workflows/graph.html", {"root": node})
+        at, page = now(), reverse("user_workflows:detail", args=[node.uuid])
+        drawing = diagram(node.tree(), link=page, at=at)
+        shown = {"root": node, "drawing": drawing, "at": at}
+        return render(request, "user_workflows/graph.html", shown)
