@@ -178,7 +178,12 @@ def main() -> None:
             chromium.close()
     finally:
         server.terminate()
-        time.sleep(2)  # Until the threads that have answered have closed their connections.
+        if connection.vendor == "postgresql":  # Threads that have answered keep theirs open.
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
         connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
 
 
