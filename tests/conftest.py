@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from importlib.util import find_spec
 
 import pytest
 from django.apps import apps
@@ -11,6 +12,8 @@ from django.db import connection
 collect_ignore = ["compat"]
 if not apps.is_installed("user_tasks"):
     collect_ignore.append("moving")
+if find_spec("playwright") is None:  # The dependency group `browser`.
+    collect_ignore.append("browser")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "mptt",
     "rest_framework",
     "user_workflows",
@@ -59,6 +60,7 @@ INSTALLED_APPS = [
     "tests",
 ]
 MIDDLEWARE = [
+    "tests.csp.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
