@@ -36,13 +36,14 @@ def plot(curves: dict[str, dict[int, float]]) -> str:
         at = y(10**power)
         parts.append(_line(LEFT, at, WIDTH - RIGHT, at, "#dddddd"))
         parts.append(_text(LEFT - 8, at + 4, f"{10**power:,}", "end"))
+    legend = TOP
     for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
         places = [(x(n), y(ms)) for n, ms in sorted(points.items())]
         line = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in places]
-        end_x, end_y = places[-1]
-        parts.append(_text(end_x + 8, end_y + 4, name, "start", colour))
+        legend += 20
+        parts.append(_text(WIDTH - RIGHT + 20, legend, name, "start", colour))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

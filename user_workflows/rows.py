@@ -124,7 +124,8 @@ def _copy(placed: list[trees.Placed], above: Node | None, shared: dict[str, Any]
         first = {field.attname: field.get_prep_value(vars(top)[field.attname]) for field in fields}
         fitted = {name: UserTaskStatus._meta.get_field(name) for name in ("name", "task_class")}
         columns = ", ".join(quote(field.column) for field in fields)
-        with cursor.copy(f"COPY {quote(table)} ({columns}) FROM STDIN") as stream:
+        statement = f"COPY {quote(table)} ({columns}) FROM STDIN"
+        with connection.wrap_database_errors, cursor.copy(statement) as stream:
             stream.write_row([*first.values()])
             for place, pk in zip(placed[1:], keys[1:], strict=True):
                 parent_id = pks[id(place.parent)]

@@ -12,7 +12,7 @@ from ..measure import median
 def run(bench: Bench) -> None:
     """Workflows of 20 nodes."""
     _list_and_purge(bench, bench.size(10_000, 200))
-    _grow(bench, bench.size(1000, 100), bench.size(100_000, 1000))
+    _grow(bench, 1000, bench.size(100_000, 2000))
 
 
 def _repeated(call: Callable[[], dict[str, float]], times: int = 15) -> float:

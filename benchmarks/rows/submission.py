@@ -25,7 +25,7 @@ def run(bench: Bench) -> None:
         _note(bench, size, found)
     _memory(bench, bench.size(10_000))
     for name, costs in bench.growth.items():
-        bench.add(Row(f"growth of {name}", "exponent", exponent(costs)))
+        bench.add(Row(f"growth of publishing, {name}", "exponent", exponent(costs)))
 
 
 def _note(
@@ -65,7 +65,7 @@ def _note(
             queries[OURS] <= 8,
         )
     )
-    names = {OURS: "publishing", USER_TASKS: "with django-user-tasks", PLAIN: "with Celery alone"}
+    names = {OURS: "this library", USER_TASKS: "django-user-tasks", PLAIN: "Celery alone"}
     for side, seconds in times.items():
         bench.growth.setdefault(names[side], {})[size] = seconds * 1000
 

@@ -15,7 +15,8 @@ def run(bench: Bench) -> None:
     bench.add(
         Row(
             f"read a tree of {size:,}", "ms", times[OURS] * 1000, times[USER_TASKS] * 1000, None,
-            "<= 60 ms", times[OURS] <= 0.06, f"{queries[OURS]:.0f} query, {busy:.0f} ms of processor time",
+            "<= 60 ms", times[OURS] <= 0.06,
+            f"{queries[OURS]:.0f} query, {busy:.0f} ms of processor time",
         )
     )  # fmt: skip
     size = bench.size(1000)

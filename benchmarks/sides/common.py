@@ -70,8 +70,10 @@ def drained(send: Callable[[], Any]) -> dict[str, float]:
 
 
 def in_worker(result: Any) -> Any:
-    """What a task has returned."""
-    return result.get(timeout=600)
+    """What a task has returned, when its end has been recorded as well."""
+    returned = result.get(timeout=600)
+    time.sleep(0.2)
+    return returned
 
 
 def rows(statement: str) -> None:

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries
 from user_workflows import capture, rows
@@ -125,6 +125,12 @@ def test_both_ways_to_write_a_tree_write_the_same(monkeypatch: pytest.MonkeyPatc
     assert found[0] == found[1]
 
 
-@pytest.mark.django_db
 def test_the_model_draws_no_warnings_on_any_database() -> None:
     assert UserTaskStatus.check(databases=["default"]) == []
+
+
+def test_an_id_that_is_taken_is_an_integrity_error() -> None:
+    capture.store(leaf("taken"), user_id=a_user().pk)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        capture.store(node("group", leaf("free"), leaf("taken")), user_id=a_user().pk)
+    assert UserTaskStatus.objects.count() == 1
