@@ -78,7 +78,7 @@ class ImportForm(StartForm):
 
     archive = forms.FileField(
         label="Course archive",
-        help_text=f"A .tar.gz as Open edX exports it, of at most {uploads.LIMIT // MEGABYTE}\xa0MB.",
+        help_text=f"A .tar.gz as Open edX exports it, at most {uploads.LIMIT // MEGABYTE}\xa0MB.",
         widget=forms.FileInput(attrs={"accept": ".gz,.tgz,application/gzip"}),
     )
 
@@ -90,7 +90,7 @@ class ImportForm(StartForm):
         upload = self.cleaned_data["archive"]
         if upload.size > uploads.LIMIT:
             size, most = upload.size / MEGABYTE, uploads.LIMIT // MEGABYTE
-            raise forms.ValidationError(f"The archive has {size:,.1f}\xa0MB; at most {most} may be.")
+            raise forms.ValidationError(f"The archive has {size:,.1f}\xa0MB, of {most} allowed.")
         path = uploads.keep(upload)
         try:
             if len(uploads.outline(path).key) > 255:
@@ -135,9 +135,7 @@ class TranscodeForm(StartForm):
     button = "Transcode"
 
     video = forms.ChoiceField(
-        choices=[
-            (title, f"{title} ({frames // FRAMES_A_SECOND}\xa0s)") for title, frames in CLIPS.items()
-        ]
+        choices=[(title, f"{title} ({n // FRAMES_A_SECOND}\xa0s)") for title, n in CLIPS.items()]
     )
 
     def workflow(self) -> Workflow:
