@@ -13,6 +13,7 @@ from django.contrib.auth.views import LoginView
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
+from kombu.exceptions import OperationalError
 
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.permissions import may, sees_all
@@ -23,8 +24,6 @@ from .forms import FORMS, StartForm
 
 RECENT = 5
 """Workflows that the home page shows."""
-SHOWN = frozenset({"image/png"})
-"""Artifacts that the browser may show; it must store all others, whatever they claim to be."""
 
 
 class LogIn(LoginView):
@@ -68,7 +67,11 @@ def start(request: HttpRequest, kind: str) -> HttpResponse:
     form = FORMS[kind](request.user, request.POST, request.FILES)  # type: ignore[arg-type]
     if not form.is_valid():
         return _home(request, form)
-    status, started = start_once(form.workflow())
+    try:
+        status, started = start_once(form.workflow())
+    except OperationalError:  # the message broker is away; the workflow itself says so, too
+        messages.error(request, "It could not be sent to the workers. Please try again later.")
+        return redirect("home")
     if not started:
         messages.info(request, f"“{status.name}” is already running. This is its page.")
     return redirect(status)
@@ -82,12 +85,11 @@ def artifact(request: HttpRequest, name: str) -> FileResponse:
         found = found.filter(status__user=request.user)  # type: ignore[misc]
     for each in found:
         if may(request.user, "view", each) and each.file.storage.exists(name):
-            shown = each.content_type in SHOWN
             return FileResponse(
                 each.file.open("rb"),
-                as_attachment=not shown,
+                as_attachment=True,  # never shown, whatever it claims to be
                 filename=posixpath.basename(name),
-                content_type=each.content_type if shown else "application/octet-stream",
+                content_type=each.content_type or "application/octet-stream",
             )
     raise Http404
 

@@ -24,11 +24,16 @@ SITE = ROOT / "example_project"
 
 
 @pytest.fixture
-def demo(tmp_path):
-    """Starts the demo; ends it, and with it its worker, if a test did not."""
+def environment(tmp_path):
+    """What the site finds around it: no service, and a folder of its own."""
     names = ("DATABASE_URL", "BROKER_URL", "RESULT_BACKEND", "DJANGO_SETTINGS_MODULE")
     environment = {key: value for key, value in os.environ.items() if key not in names}
-    environment |= {"EXAMPLE_VAR": str(tmp_path / "var"), "PYTHONPATH": str(ROOT)}
+    return environment | {"EXAMPLE_VAR": str(tmp_path / "var"), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def demo(environment):
+    """Starts the demo; ends it, and with it its worker, if a test did not."""
     started = []
 
     def demo(*arguments, pace="0.01", stdout=subprocess.PIPE):
@@ -135,6 +140,10 @@ def test_the_site_is_served_while_the_export_runs(demo):
         assert page == export
         assert "Export Watching the Night Sky" in text
         assert ".academy-bar" in visitor.get("/static/academy.css")[1]
+        with visitor.opener.open(site) as response:
+            policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'; ")
+        assert "unsafe" not in policy
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
     assert '"GET' not in output  # requests are told in a log
@@ -180,3 +189,33 @@ def test_a_worker_that_dies_ends_the_demo_and_is_told(demo, tmp_path):
     assert process.returncode == 1
     assert "The worker ended unexpectedly; see " in output
     assert "Traceback" not in output
+
+
+CLICKS_WITHOUT_BROKER = """
+import django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+from courses.accounts import demo_user
+
+call_command("migrate", verbosity=0)
+client = Client(headers={"host": "localhost"})
+client.force_login(demo_user())
+response = client.post("/start/transcode/", {"video": "A tour of the Moon"}, follow=True)
+print(response.redirect_chain, response.content.decode())
+"""
+
+
+def test_a_message_broker_that_is_away_is_told_to_the_user(environment):
+    environment |= {
+        "BROKER_URL": "amqp://127.0.0.1:1//",
+        "DJANGO_SETTINGS_MODULE": "example.settings",
+    }
+    command = [sys.executable, "-c", CLICKS_WITHOUT_BROKER]
+    run = subprocess.run(
+        command, cwd=SITE, env=environment, timeout=90, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("[('/', 302)]")
+    assert "It could not be sent to the workers. Please try again later." in run.stdout
+    assert "Failed" in run.stdout  # among the recent work
