@@ -6,4 +6,5 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("user_workflows.urls")),
+    path("tasks/", include("user_workflows.pages.urls")),
 ]

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import uuid4
 
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 from django.core.validators import URLValidator
 from django.db import models
+from django.urls import NoReverseMatch, reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from mptt.models import MPTTModel, TreeForeignKey
@@ -303,6 +306,28 @@ class UserTaskStatus(MPTTModel):
         leaves = type(self).objects.filter(self._subtree(), node_type=NodeType.TASK)
         rows = leaves.order_by().values_list("phase").annotate(models.Count("pk"))
         return Counter({Phase(phase): count for phase, count in rows})
+
+    def eta(self, at: datetime | None = None) -> timedelta | None:
+        """The time left as far as one can tell, only while it runs. One query."""
+        return self.tree().eta(at)
+
+    def get_absolute_url(self) -> str:
+        """The page of the workflow; for a part of one, with the way to it open.
+
+        Raises:
+            ImproperlyConfigured: the site does not include ``user_workflows.pages.urls``.
+        """
+        root = self.uuid
+        if self.parent_id is not None:
+            tops = type(self).objects.filter(pk=self.tree_id)
+            root = tops.values_list("uuid", flat=True).get()
+        try:
+            page = reverse("user_workflows:detail", args=[root])
+        except NoReverseMatch as error:
+            raise ImproperlyConfigured(
+                'Workflows have pages where the URLconf has include("user_workflows.pages.urls").'
+            ) from error
+        return page if self.parent_id is None else f"{page}#node-{self.uuid}"
 
     def graph(self) -> graphs.Graph:
         """The dependency graph of this subtree's leaves as ``TreeNode``s. One query."""

@@ -24,6 +24,7 @@ from django.utils.timezone import now
 from mptt.managers import TreeManager
 from mptt.querysets import TreeQuerySet
 
+from . import estimates
 from .exceptions import TreeOperationRefused
 from .phases import NodeType, Phase
 
@@ -270,6 +271,21 @@ class TreeNode:
             return None
         # Never negative: hosts' clocks differ, and are set.
         return max(0.0, ((self.settled_at or at or now()) - self.started_at).total_seconds())
+
+    def eta(self, at: datetime | None = None) -> timedelta | None:
+        """The time left as far as one can tell: see ``estimates``."""
+        leaves = list(self.leaves())
+        waited_for = [leaf for leaf in leaves if not leaf.is_settled]
+        left = sum(leaf.total_steps - leaf.completed_steps for leaf in waited_for)
+        total = sum(leaf.total_steps for leaf in leaves)
+        return estimates.eta(
+            self.phase,
+            self.started_at,
+            at or now(),
+            settled=len(leaves) - len(waited_for),
+            steps=total - left,
+            total=total,
+        )
 
 
 def percent(completed: int, total: int) -> int:

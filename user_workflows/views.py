@@ -18,10 +18,11 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from . import archives, drawings, outline, trees
-from .breaks import ERROR
+from . import archives, drawings, outline
 from .conf import settings
+from .failures import failures
 from .models import UserTaskArtifact, UserTaskStatus
+from .paths import Paths
 from .permissions import WorkflowPermission
 from .phases import Phase
 from .serializers import ArtifactSerializer, StatusSerializer
@@ -179,7 +180,7 @@ class StatusViewSet(  # type: ignore[override]
         found = found.select_related("status")
         page = self.paginate_queryset(found)  # type: ignore[arg-type]
         rows: Any = found if page is None else page
-        paths = _Paths(node)
+        paths = Paths(node)
         context = self.get_serializer_context()
         shown = [
             {**ArtifactSerializer(row, context=context).data, "path": paths.of(row.status)}
@@ -190,44 +191,24 @@ class StatusViewSet(  # type: ignore[override]
     @action(detail=True, url_path=r"artifacts\.zip", url_name="archive")
     def archive(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
         """All of them in one archive, made while it is sent, with a manifest."""
-        node = self.get_object()
-        paths = _Paths(node)
-        found = node.subtree_artifacts().select_related("status").iterator(chunk_size=500)
-        answer = StreamingHttpResponse(
-            archives.stream((artifact, paths.of(artifact.status)) for artifact in found),
-            content_type="application/zip",
-        )
-        answer["Content-Disposition"] = f'attachment; filename="{node.uuid}.zip"'
-        answer["X-Content-Type-Options"] = "nosniff"
-        return answer
+        return archives.answer(self.get_object())
 
     @action(detail=True)
     def failures(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Why it failed: the tasks that did, with what they said and what they prevented."""
-        node = self.get_object()
-        top = node.tree()
-        leaves = list(top.leaves())
-        failed = [leaf for leaf in leaves if leaf.phase is Phase.FAILED]
-        failed.sort(key=lambda leaf: (leaf.allow_failure, leaf.settled_at or leaf.created))
-        shown = failed[:MOST_FAILURES]
-        texts = dict(
-            UserTaskArtifact.objects.filter(name=ERROR, status__in=[leaf.pk for leaf in shown])
-            .order_by("-pk")
-            .values_list("status_id", "text")
-        )
-        paths = _Paths(node, top)
+        found = failures(self.get_object(), MOST_FAILURES)
         rows = [
             {
-                "uuid": str(leaf.uuid),
-                "path": paths.of(leaf),
-                "message": texts.get(leaf.pk, ""),
-                "attempts": leaf.attempts,
-                "allow_failure": leaf.allow_failure,
-                "prevented": sum(1 for other in leaves if other.caused_by_id == leaf.pk),
+                "uuid": str(failure.uuid),
+                "path": failure.path,
+                "message": failure.message,
+                "attempts": failure.attempts,
+                "allow_failure": failure.allow_failure,
+                "prevented": failure.prevented,
             }
-            for leaf in shown
+            for failure in found.shown
         ]
-        return Response({"count": len(failed), "failures": rows})
+        return Response({"count": found.count, "failures": rows})
 
     @action(detail=True)
     def graph(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -300,30 +281,6 @@ class ArtifactViewSet(  # type: ignore[override]
         from .filtersets import ArtifactFilterSet
 
         return ArtifactFilterSet
-
-
-class _Paths:
-    """The names on the way to each node of a subtree. One query for its containers."""
-
-    def __init__(self, node: UserTaskStatus, top: trees.TreeNode | None = None) -> None:
-        self._top = node.pk
-        if top is not None:
-            rows = [(n.pk, n.parent_id, n.name) for n in top.walk() if n.children]
-        else:
-            inner = UserTaskStatus.objects.filter(
-                trees.within(node.pk, node.tree_id), is_container=True
-            )
-            rows = list(inner.order_by().values_list("pk", "parent_id", "name"))
-        self._names = {pk: (parent, name) for pk, parent, name in rows}
-
-    def of(self, node: Any) -> list[str]:
-        """From the first below the top down to the node."""
-        names = [node.name] if node.pk != self._top else []
-        above = node.parent_id if node.pk != self._top else None
-        while above in self._names and above != self._top:
-            above, name = self._names[above]
-            names.append(name)
-        return names[::-1]
 
 
 def _bring_up_to_date(node: UserTaskStatus) -> None:

@@ -1,0 +1,70 @@
+"""Why a workflow failed: the tasks that did, what they said, and what did not run because of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count
+
+from .breaks import ERROR
+from .models import UserTaskArtifact, UserTaskStatus
+from .paths import Paths
+from .phases import NodeType
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that failed."""
+
+    uuid: UUID
+    path: list[str]
+    """The names from the first below the top down to the task; empty for the top itself."""
+    name: str
+    message: str
+    attempts: int
+    allow_failure: bool
+    prevented: int
+    """Tasks that were not run because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The first of the failed tasks below a node, and how many they are."""
+
+    count: int
+    shown: list[Failure]
+    """Root causes first, those that were allowed to fail last."""
+
+
+def failures(top: UserTaskStatus, most: int) -> Failures:
+    """The failed tasks of a subtree. One query where there is none, else a handful."""
+    found = top.failures()
+    leaves = list(found[: most + 1])
+    count = len(leaves) if len(leaves) <= most else found.count()
+    del leaves[most:]
+    if not leaves:
+        return Failures(0, [])
+    pks = [leaf.pk for leaf in leaves]
+    errors = UserTaskArtifact.objects.filter(name=ERROR, status__in=pks).order_by("-pk")
+    texts = dict(errors.values_list("status_id", "text"))
+    prevented = UserTaskStatus.objects.filter(
+        tree_id=top.tree_id, node_type=NodeType.TASK, caused_by__in=pks
+    )
+    counts = dict(prevented.order_by().values_list("caused_by_id").annotate(Count("pk")))
+    paths = Paths(top, leaves)
+    return Failures(
+        count,
+        [
+            Failure(
+                uuid=leaf.uuid,
+                path=paths.of(leaf),
+                name=leaf.name,
+                message=texts.get(leaf.pk, ""),
+                attempts=leaf.attempts,
+                allow_failure=leaf.allow_failure,
+                prevented=counts.get(leaf.pk, 0),
+            )
+            for leaf in leaves
+        ],
+    )

@@ -1,0 +1,19 @@
+"""The pages' addresses: ``path("tasks/", include("user_workflows.pages.urls"))``."""
+
+from django.urls import path
+
+from . import views
+
+app_name = "user_workflows"
+
+urlpatterns = [
+    path("", views.ListPage.as_view(), name="list"),
+    path("changes/", views.ListChanges.as_view(), name="list_changes"),
+    path("<uuid:uuid>/", views.DetailPage.as_view(), name="detail"),
+    path("<uuid:uuid>/changes/", views.Changes.as_view(), name="changes"),
+    path("<uuid:uuid>/rows/", views.Rows.as_view(), name="rows"),
+    path("<uuid:uuid>/cancel/", views.CancelPage.as_view(), name="cancel"),
+    path("<uuid:uuid>/delete/", views.DeletePage.as_view(), name="delete"),
+    path("<uuid:uuid>/graph/", views.GraphPage.as_view(), name="graph"),
+    path("<uuid:uuid>/artifacts.zip", views.Archive.as_view(), name="archive"),
+]

@@ -1,0 +1,462 @@
+"""The pages, and what their script asks for while they are open."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Exists, OuterRef, ProtectedError, Q, RestrictedError
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.timezone import now
+from django.utils.translation import get_language, gettext, ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+
+from .. import archives
+from ..breaks import ERROR
+from ..failures import Failures, failures
+from ..models import UserTaskArtifact, UserTaskStatus
+from ..permissions import may
+from ..phases import Phase
+from . import live, words
+from .access import Fragment, Page, Refused
+from .opening import CHOICES, Opening, Wish
+from .overviews import GROUPS, Overview
+from .rows import Row, digest
+from .shelves import Shelf, shelf
+from .summaries import Summary, Vitals, vitals
+from .tallies import Tally
+
+#: Failed tasks that the page tells of.
+MOST_FAILURES = 10
+#: Workflows on a page of the list, and rows that a script may ask after at once.
+PER_PAGE, MOST_ROWS = 25, 100
+
+_SHOWN = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{0,16})")
+
+
+def _shown(request: HttpRequest) -> dict[UUID, str]:
+    """The rows that a page shows, with their versions."""
+    given = _SHOWN.findall(request.GET.get("rows", ""))[:MOST_ROWS]
+    return {UUID(hex=uuid): version for uuid, version in given}
+
+
+def _tag(*content: Any) -> str:
+    return f'"{digest((get_language(), *content))}"'
+
+
+def _is_known(request: HttpRequest, tag: str) -> bool:
+    return tag in request.headers.get("If-None-Match", "")
+
+
+def _unchanged(tag: str) -> HttpResponse:
+    return HttpResponse(status=304, headers={"ETag": tag})
+
+
+class _WorkflowPage(Page):
+    """A page about one workflow."""
+
+    def summary(
+        self, root: UserTaskStatus, tally: Tally, found: Vitals, at: Any, artifacts: int
+    ) -> Summary:
+        """What the head says."""
+        user = self.request.user
+        return Summary(
+            root,
+            tally,
+            found,
+            at,
+            may_cancel=may(user, "cancel", root),
+            may_delete=may(user, "delete", root),
+            artifacts=artifacts,
+        )
+
+    def root_of(self, node: UserTaskStatus) -> UserTaskStatus:
+        """The whole workflow of a node that this user may view."""
+        if node.parent_id is None:
+            return node
+        uuid = UserTaskStatus.objects.filter(pk=node.tree_id).values_list("uuid", flat=True)
+        return self.node(uuid.get())
+
+
+def _failures_version(found: Failures) -> str:
+    return digest(found)
+
+
+@method_decorator(never_cache, name="dispatch")
+class DetailPage(_WorkflowPage):
+    """One workflow: its head, what failed, its tree, what it has left."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The page as it is now; for a part of a workflow, the way to it in the whole."""
+        root = self.node(uuid)
+        if root.parent_id is not None:
+            page = reverse("user_workflows:detail", args=[self.root_of(root).uuid])
+            return HttpResponseRedirect(f"{page}?node={uuid}#node-{uuid}")
+        at = now()
+        top = root.tree()
+        artifacts = live.artifact_counts(root)
+        found = vitals(top, at)
+        wish = Wish.of(request.GET)
+        opening = Opening(top, wish, at=at, artifacts=artifacts)
+        summary = self.summary(root, opening.tally, found, at, sum(artifacts.values()))
+        opening.can_force = summary.can_force
+        failed = failures(root, MOST_FAILURES)
+        left = shelf(root)
+        shown: dict[str, Any] = {
+            "summary": summary,
+            "root": root,
+            "wish": wish,
+            "choices": _choices(wish, opening.tally),
+            "rows": list(opening.rows()),
+            "found": opening.found,
+            "failures": failed,
+            "failures_version": _failures_version(failed),
+            "shelf": left,
+            "is_own": root.user_id == request.user.pk,
+        }
+        return render(request, "user_workflows/detail.html", shown)
+
+
+def _choices(wish: Wish, tally: Tally) -> list[dict[str, Any]]:
+    made = [{"value": "", "label": gettext("All"), "count": tally.tasks(), "query": ""}]
+    for value, (label, phases) in CHOICES.items():
+        made.append({"value": value, "label": label, "count": tally.tasks(phases)})
+    for choice in made:
+        query = wish.query.copy()
+        for name in ("phase", "open", "close", "after", "node"):
+            query.pop(name, None)
+        if choice["value"]:
+            query["phase"] = str(choice["value"])
+        choice["query"] = "?" + query.urlencode()
+        choice["is_chosen"] = choice["value"] == wish.phase
+    return [each for each in made if each["count"] or each["is_chosen"] or not each["value"]]
+
+
+class Rows(Fragment, _WorkflowPage):
+    """The children of one container, for a page that opens it."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """Rows of HTML: those below ``of``, from behind its child ``after`` on."""
+        root = self.node(uuid)
+        at = now()
+        top = root.tree()
+        wish = Wish.of(request.GET)
+        opening = Opening(top, wish, at=at, artifacts=live.artifact_counts(root))
+        opening.close()
+        summary = self.summary(root, opening.tally, vitals(top, at), at, 0)
+        opening.can_force = summary.can_force
+        try:
+            wanted = UUID(request.GET.get("of", ""))
+        except ValueError:
+            raise Http404 from None
+        node = next((node for node in opening.nodes.values() if node.uuid == wanted), None)
+        if node is None:
+            raise Http404
+        rows = list(opening.below(node, next(iter(wish.after), None)))
+        shown = {"rows": rows, "root": root, "summary": summary}
+        return render(request, "user_workflows/_rows.html", shown)
+
+
+class Changes(Fragment, _WorkflowPage):
+    """What has changed on an open page."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The head, the sections and the rows that the page shows in another version.
+
+        ``rows`` are the keys and versions of rows, ``parts`` the names and versions of sections.
+        """
+        root = self.node(uuid)
+        at = now()
+        pulse = live.Pulse(root, at)
+        # What follows from time alone shows within ten seconds.
+        clock = int(at.timestamp()) // 10 if root.is_active else 0
+        tag = _tag(pulse.mark, clock, request.GET.urlencode())
+        if _is_known(request, tag):
+            return _unchanged(tag)
+        known = _shown(request)
+        tally, rows = live.read(root, known, at)
+        summary = self.summary(root, tally, pulse.vitals, at, pulse.artifacts["n"])
+        for row in rows:
+            row.can_force = summary.can_force
+        context = {"root": root, "summary": summary}
+        body: dict[str, Any] = {
+            "settled": root.is_settled,
+            "rows": {
+                str(row.uuid): _render(request, "_row.html", {**context, "row": row})
+                for row in rows
+                if row.version != known[row.uuid]
+            },
+            "gone": [str(uuid) for uuid in known.keys() - {row.uuid for row in rows}],
+            "parts": self._parts(request, root, summary),
+        }
+        return JsonResponse(body, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+
+    def _parts(
+        self, request: HttpRequest, root: UserTaskStatus, summary: Summary
+    ) -> dict[str, str]:
+        known = dict(re.findall(r"(\w+)\.([0-9a-f]+)", request.GET.get("parts", "")))
+        context = {
+            "root": root, "summary": summary, "is_own": root.user_id == request.user.pk
+        }  # fmt: skip
+        parts = {}
+        if known.get("header") != summary.version:
+            parts["header"] = _render(request, "_header.html", context)
+        if "failures" in known:
+            failed = failures(root, MOST_FAILURES)
+            version = _failures_version(failed)
+            if known["failures"] != version:
+                shown = {**context, "failures": failed, "failures_version": version}
+                parts["failures"] = _render(request, "_failures.html", shown)
+        if "artifacts" in known:
+            left: Shelf = shelf(root)
+            if known["artifacts"] != left.version:
+                shown = {**context, "shelf": left}
+                parts["artifacts"] = _render(request, "_artifacts.html", shown)
+        return parts
+
+
+def _render(request: HttpRequest, template: str, context: dict[str, Any]) -> str:
+    return render_to_string(f"user_workflows/{template}", context, request).strip()
+
+
+# -- the list -------------------------------------------------------------------------------------
+
+
+@method_decorator(never_cache, name="dispatch")
+class ListPage(Page):
+    """My tasks: the workflows that a user may see, newest first."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """A page of them, of a phase, about a subject, with a word in the name."""
+        everything = self.nodes().filter(parent__isnull=True).order_by("-created", "-pk")
+        phase, subject = request.GET.get("phase", ""), request.GET.get("subject", "")
+        search = request.GET.get("q", "").strip()[:200]
+        found = everything.filter(GROUPS[phase][1]) if phase in GROUPS else everything
+        if subject:
+            found = found.filter(subject=subject)
+        if search:
+            found = found.filter(Q(name__icontains=search) | Q(subject__icontains=search))
+        page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+        at = now()
+        others = everything.exclude(subject="").order_by("subject")
+        subjects = list(others.values_list("subject", flat=True).distinct()[:200])
+        query = request.GET.copy()
+        query.pop("page", None)
+        shown = {
+            "page": page,
+            "rows": [Overview(status, at, request.user) for status in page],
+            "groups": {name: label for name, (label, _) in GROUPS.items()},
+            "subjects": sorted({*subjects, *([subject] if subject else [])}),
+            "phase": phase if phase in GROUPS else "",
+            "subject": subject,
+            "search": search,
+            "is_filter": bool(phase or subject or search),
+            "query": query.urlencode(),
+            "newest": page.paginator.count,
+        }
+        return render(request, "user_workflows/list.html", shown)
+
+
+class ListChanges(Fragment):
+    """What has changed on an open list, or in the bar of a workflow on any other page."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """The ``rows`` of whole workflows that are shown in another version."""
+        known = _shown(request)
+        at = now()
+        nodes = self.nodes().filter(uuid__in=known, parent__isnull=True)
+        rows = [Overview(status, at, request.user) for status in nodes]
+        rows = [row for row in rows if may(request.user, "view", row.status)]
+        versions = sorted((str(row.uuid), row.version) for row in rows)
+        tag = _tag(versions, request.GET.urlencode())
+        if _is_known(request, tag):
+            return _unchanged(tag)
+        template = "_progress.html" if "progress" in request.GET else "_overview.html"
+        body = {
+            "settled": all(row.is_settled for row in rows),
+            "rows": {
+                str(row.uuid): _render(request, template, {"row": row})
+                for row in rows
+                if row.version != known[row.uuid]
+            },
+            "gone": [str(uuid) for uuid in known.keys() - {row.uuid for row in rows}],
+            "parts": {},
+        }
+        return JsonResponse(body, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+
+
+# -- actions --------------------------------------------------------------------------------------
+
+
+@method_decorator([never_cache, csrf_protect], name="dispatch")
+class CancelPage(_WorkflowPage):
+    """Asks whether to cancel a workflow or a branch, saying what that will do, and does it."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The question with the true counts; for the page's dialog, only the part within it."""
+        node = self._cancelable(uuid)
+        root = self.root_of(node)
+        tally = live.tally_of(node)
+        force = "force" in request.GET and tally.stopping > 0
+        shown = {
+            "node": node,
+            "root": root,
+            "force": force,
+            "is_idle": not (tally.stopping if force else tally.stoppable),
+            "effects": _effects(tally, force),
+            "back": self._back(node, root),
+        }
+        template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
+        return render(request, f"user_workflows/{template}", shown)
+
+    def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """Cancels; with ``force`` running tasks are terminated."""
+        node = self._cancelable(uuid)
+        root = self.root_of(node)
+        done = node.cancel(force=bool(request.POST.get("force")))
+        words_ = [
+            ngettext("%(n)d task will not start.", "%(n)d tasks will not start.", done.pending)
+            % {"n": done.pending},
+            ngettext(
+                "%(n)d running was asked to stop.",
+                "%(n)d running were asked to stop.",
+                done.running,
+            )
+            % {"n": done.running},
+        ]
+        said = " ".join([gettext("Canceled."), *words_])
+        if "application/json" in request.headers.get("Accept", ""):
+            return JsonResponse({"said": said})
+        messages.success(request, said, fail_silently=True)
+        return HttpResponseRedirect(self._back(node, root))
+
+    def _cancelable(self, uuid: UUID) -> UserTaskStatus:
+        node = self.node(uuid)
+        if not may(self.request.user, "cancel", node):
+            raise Refused(gettext("You may look at this workflow, but not cancel it."))
+        return node
+
+    def _back(self, node: UserTaskStatus, root: UserTaskStatus) -> str:
+        page = reverse("user_workflows:detail", args=[root.uuid])
+        return page if node.pk == root.pk else f"{page}?node={node.uuid}#node-{node.uuid}"
+
+
+def _effects(tally: Tally, force: bool) -> list[tuple[Phase, str]]:
+    """What a cancellation will do, in sentences."""
+    running = tally.stoppable - tally.waiting
+    if force:
+        stopping = tally.stopping + running
+        return [
+            (
+                Phase.CANCELED,
+                ngettext(
+                    "%(n)d task that was asked to stop and still runs will be ended at once. "
+                    "What it was doing is lost.",
+                    "%(n)d tasks that were asked to stop and still run will be ended at once. "
+                    "What they were doing is lost.",
+                    stopping,
+                )
+                % {"n": stopping},
+            )
+        ]
+    texts = [
+        (
+            Phase.PENDING,
+            tally.waiting,
+            ngettext(
+                "%(n)d pending task will not start.",
+                "%(n)d pending tasks will not start.",
+                tally.waiting,
+            ),
+        ),
+        (
+            Phase.RUNNING,
+            running,
+            ngettext(
+                "%(n)d running will be asked to stop.",
+                "%(n)d running will be asked to stop.",
+                running,
+            ),
+        ),
+        (
+            Phase.SUCCEEDED,
+            tally.ended,
+            ngettext(
+                "%(n)d finished stays, and its artifacts are kept.",
+                "%(n)d finished stay, and their artifacts are kept.",
+                tally.ended,
+            ),
+        ),
+    ]
+    return [(phase, text % {"n": number}) for phase, number, text in texts if number]
+
+
+@method_decorator([never_cache, csrf_protect], name="dispatch")
+class DeletePage(_WorkflowPage):
+    """Asks whether to delete a whole workflow that has ended, and does it."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The question."""
+        root = self._deletable(uuid)
+        tasks = sum(root.counts().values())
+        artifacts = root.subtree_artifacts().exclude(name=ERROR).count()
+        shown = {"root": root, "tasks": tasks, "artifacts": artifacts}
+        return render(request, "user_workflows/delete.html", shown)
+
+    def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """Deletes it with its artifacts."""
+        root = self._deletable(uuid)
+        if root.is_active:
+            shown = {"root": root, "is_running": True}
+            return render(request, "user_workflows/delete.html", shown, status=409)
+        try:
+            root.delete()
+        except (ProtectedError, RestrictedError):
+            shown = {"root": root, "is_needed": True}
+            return render(request, "user_workflows/delete.html", shown, status=409)
+        messages.success(
+            request, gettext("“%(name)s” was deleted.") % {"name": root.name}, fail_silently=True
+        )
+        return redirect("user_workflows:list")
+
+    def _deletable(self, uuid: UUID) -> UserTaskStatus:
+        root = self.node(uuid)
+        if root.parent_id is not None:
+            raise Http404("Only a whole workflow can be deleted.")
+        if not may(self.request.user, "delete", root):
+            raise Refused(gettext("You may look at this workflow, but not delete it."))
+        return root
+
+
+class Archive(Page):
+    """All artifacts below a node as one zip."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> StreamingHttpResponse:
+        """The archive, made while it is sent."""
+        return archives.answer(self.node(uuid))
+
+
+class GraphPage(_WorkflowPage):
+    """Which task waits for which."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The graph of the whole workflow."""
+        node = self.node(uuid)
+        if node.parent_id is not None:
+            return redirect("user_workflows:graph", uuid=self.root_of(node).uuid)
+        return render(request, "user_workflows/graph.html", {"root": node})

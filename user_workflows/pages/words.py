@@ -1,0 +1,168 @@
+"""What people read of a node: states, numbers, times; and the sign that goes with each state."""
+
+from __future__ import annotations
+
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
+
+from ..phases import STATE_TEXTS, NodeType, Phase
+from .tallies import Tally
+
+_CIRCLE = "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Z"
+#: One shape for each phase on a square of 16, so that no state is told by its colour alone.
+_SHAPES = {
+    Phase.PENDING: "M8 1.75a6.25 6.25 0 1 0 0 12.5 6.25 6.25 0 0 0 0-12.5Zm0 1.5a4.75 4.75 0 1 1 0 "
+    "9.5 4.75 4.75 0 0 1 0-9.5Z",
+    Phase.RUNNING: "M8 1.75a6.25 6.25 0 1 0 0 12.5 6.25 6.25 0 0 0 0-12.5Zm0 1.5v9.5a4.75 4.75 0 0 "
+    "1 0-9.5Z",
+    Phase.RETRYING: "M8 2a6 6 0 0 1 4.5 2V2H14v4.75H9.25v-1.5h2.3A4.5 4.5 0 1 0 12.4 9h1.55A6 6 0 "
+    "1 1 8 2Z",
+    Phase.SUCCEEDED: _CIRCLE + "m3.6 5.2L7.2 10.8 4.4 8.1l1-1.1 1.7 1.6 3.4-3.5Z",
+    Phase.PARTIAL: "M8 1.2 15.2 14H.8Zm-.8 4.6.2 4h1.2l.2-4Zm.8 4.9a.9.9 0 1 0 0 1.8.9.9 0 0 0 "
+    "0-1.8Z",
+    Phase.FAILED: "M5 1h6l4 4v6l-4 4H5l-4-4V5Zm.9 3.8L4.8 5.9 6.9 8l-2.1 2.1 1.1 1.1L8 9.1l2.1 "
+    "2.1 1.1-1.1L9.1 8l2.1-2.1-1.1-1.1L8 6.9Z",
+    Phase.CANCELED: "M3 1.5h10A1.5 1.5 0 0 1 14.5 3v10a1.5 1.5 0 0 1-1.5 1.5H3A1.5 1.5 0 0 1 1.5 "
+    "13V3A1.5 1.5 0 0 1 3 1.5ZM5 5v6h6V5Z",
+    Phase.SKIPPED: "M2.5 3 8 8l-5.5 5Zm5.5 0 5.5 5L8 13Z",
+}
+
+_ICONS = {
+    phase: mark_safe(  # noqa: S308 - made of the constants above
+        f'<svg class="uw-icon uw-icon-{phase.value.lower()}" viewBox="0 0 16 16" width="16" '
+        f'height="16" aria-hidden="true" focusable="false">'
+        f'<path fill="currentColor" fill-rule="evenodd" d="{shape}"/></svg>'
+    )
+    for phase, shape in _SHAPES.items()
+}
+
+
+def icon(phase: Phase) -> SafeString:
+    """The sign of a phase, for eyes only."""
+    return _ICONS[phase]
+
+
+def state(phase: Phase, text: str, *, settled: bool, tally: Tally | None, several: bool) -> str:
+    """The state of a node: "In Progress", "Sending messages", "Failing (4 still running)".
+
+    Arguments:
+        text: the state as it is stored; a task's own text is shown while it runs.
+        several: whether there may be more than one task here.
+    """
+    if phase in (Phase.FAILED, Phase.CANCELED) and not settled:
+        word = gettext("Failing") if phase is Phase.FAILED else gettext("Canceling")
+        rest = _rest(tally, several) if tally else ""
+        return gettext("%(word)s (%(rest)s)") % {"word": word, "rest": rest} if rest else word
+    if phase is Phase.RUNNING and text not in STATE_TEXTS.values() and text.strip():
+        return text
+    return str(phase.label)
+
+
+def _rest(tally: Tally, several: bool) -> str:
+    if tally.running:
+        if not several:
+            return gettext("still running")
+        return ngettext("%(n)d still running", "%(n)d still running", tally.running) % {
+            "n": tally.running
+        }
+    if tally.waiting:
+        return ngettext("%(n)d still pending", "%(n)d still pending", tally.waiting) % {
+            "n": tally.waiting
+        }
+    return ""
+
+
+def steps(completed: int, total: int) -> str:
+    """ "46 of 92 steps"."""
+    return ngettext("%(done)d of %(total)d step", "%(done)d of %(total)d steps", total) % {
+        "done": completed,
+        "total": total,
+    }
+
+
+def value_text(tally: Tally) -> str:
+    """What a screen reader says of a bar: "46 of 92 steps, 1 failed"."""
+    words = [steps(tally.completed, tally.total) if tally.total else gettext("No steps")]
+    failed = tally.tasks([Phase.FAILED])
+    if failed:
+        words.append(count(Phase.FAILED, failed))
+    return ", ".join(words)
+
+
+def count(phase: Phase, number: int) -> str:
+    """ "480 succeeded", "3 running"."""
+    texts = {
+        Phase.PENDING: ngettext("%(n)d pending", "%(n)d pending", number),
+        Phase.RUNNING: ngettext("%(n)d running", "%(n)d running", number),
+        Phase.RETRYING: ngettext("%(n)d retrying", "%(n)d retrying", number),
+        Phase.SUCCEEDED: ngettext("%(n)d succeeded", "%(n)d succeeded", number),
+        Phase.PARTIAL: ngettext(
+            "%(n)d succeeded with failures", "%(n)d succeeded with failures", number
+        ),
+        Phase.FAILED: ngettext("%(n)d failed", "%(n)d failed", number),
+        Phase.CANCELED: ngettext("%(n)d canceled", "%(n)d canceled", number),
+        Phase.SKIPPED: ngettext("%(n)d skipped", "%(n)d skipped", number),
+    }
+    return texts[phase] % {"n": number}
+
+
+#: The order in which counts are told: what went wrong first, then what is going on.
+ORDER = (
+    Phase.FAILED, Phase.RUNNING, Phase.RETRYING, Phase.SUCCEEDED,
+    Phase.PARTIAL, Phase.CANCELED, Phase.SKIPPED, Phase.PENDING,
+)  # fmt: skip
+
+
+def legend(tally: Tally) -> list[tuple[Phase, int, str]]:
+    """The phases that tasks are in, each with their number alone and in words."""
+    found = [(phase, tally.tasks([phase])) for phase in ORDER]
+    return [(phase, number, count(phase, number)) for phase, number in found if number]
+
+
+def node_type(kind: NodeType) -> tuple[str, str]:
+    """A container's badge, and what it means; two empty texts for a task."""
+    return {
+        NodeType.TASK: ("", ""),
+        NodeType.CHAIN: (gettext("in order"), gettext("A chain: one after the other")),
+        NodeType.GROUP: (gettext("at once"), gettext("A group: all at the same time")),
+        NodeType.CHORD: (
+            gettext("at once, then"),
+            gettext("A chord: all at the same time, then one that waits for them"),
+        ),
+        NodeType.LINK: (gettext("with follow-ups"), gettext("A task and what follows it")),
+        NodeType.REPLACED: (gettext("replaced"), gettext("A task that other tasks took over from")),
+    }[kind]
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h"."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} {gettext('s')}"
+    whole = round(seconds)
+    units = (86400, gettext("d")), (3600, gettext("h")), (60, gettext("min")), (1, gettext("s"))
+    for (size, unit), (part, small) in zip(units, units[1:], strict=False):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part:02} {small}"
+    return f"{whole} {gettext('s')}"
+
+
+def about(seconds: float) -> str:
+    """A rough time in words, for an estimate: "about 3 minutes"."""
+    if seconds < 45:
+        return gettext("less than a minute")
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return ngettext("about %(n)d minute", "about %(n)d minutes", minutes) % {"n": minutes}
+    hours = round(seconds / 3600)
+    if hours < 36:
+        return ngettext("about %(n)d hour", "about %(n)d hours", hours) % {"n": hours}
+    days = round(seconds / 86400)
+    return ngettext("about %(n)d day", "about %(n)d days", days) % {"n": days}
+
+
+def silence(minutes: int) -> str:
+    """How long nothing was heard of a worker: "no sign of life for 9 min"."""
+    return gettext("no sign of life for %(time)s") % {"time": duration(minutes * 60)}

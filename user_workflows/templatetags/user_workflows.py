@@ -1,0 +1,41 @@
+"""``{% load user_workflows %}``: a workflow's bar on any page of a site, and what it needs there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.timezone import now
+
+from ..models import UserTaskStatus
+from ..pages.overviews import Overview
+
+register = template.Library()
+
+
+@register.inclusion_tag("user_workflows/_live_progress.html")
+def workflow_progress(status: UserTaskStatus) -> dict[str, Any]:
+    """One bar with the state and a link to the page; it moves where ``workflow_assets`` is used.
+
+    ``status`` is a whole workflow that the reader may see. No query.
+    """
+    return {"row": Overview(status, now(), None)}
+
+
+@register.inclusion_tag("user_workflows/_assets.html")
+def workflow_assets() -> dict[str, Any]:
+    """The style sheet and the script, for the head of a page that is not one of ours."""
+    return {}
+
+
+@register.filter
+def uw_size(number: int | None) -> str:
+    """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
+    if number is None:
+        return ""
+    size, unit = float(number), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
