@@ -21,7 +21,7 @@ from courses.management.server import own_server
 from courses.management.worker import own_worker
 from user_workflows.models import UserTaskStatus
 
-PACE = "0.05"
+PACE = "0.2"
 """Seconds for each block, unless `EXAMPLE_PACE` says otherwise."""
 
 
