@@ -1,4 +1,4 @@
-"""Why a workflow failed: the tasks that did, what they said, and what did not run because of them."""
+"""Why a workflow failed: which tasks did, what they said, what did not run because of them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Failures:
     """The first of the failed tasks below a node, and how many they are."""
 
     count: int
+    allowed: int
+    """Those of them that were allowed to fail."""
     shown: list[Failure]
     """Root causes first, those that were allowed to fail last."""
 
@@ -42,9 +44,12 @@ def failures(top: UserTaskStatus, most: int) -> Failures:
     found = top.failures()
     leaves = list(found[: most + 1])
     count = len(leaves) if len(leaves) <= most else found.count()
+    allowed = sum(leaf.allow_failure for leaf in leaves)
+    if count > most:
+        allowed = found.filter(allow_failure=True).count()
     del leaves[most:]
     if not leaves:
-        return Failures(0, [])
+        return Failures(0, 0, [])
     pks = [leaf.pk for leaf in leaves]
     errors = UserTaskArtifact.objects.filter(name=ERROR, status__in=pks).order_by("-pk")
     texts = dict(errors.values_list("status_id", "text"))
@@ -55,6 +60,7 @@ def failures(top: UserTaskStatus, most: int) -> Failures:
     paths = Paths(top, leaves)
     return Failures(
         count,
+        allowed,
         [
             Failure(
                 uuid=leaf.uuid,

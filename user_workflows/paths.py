@@ -12,8 +12,8 @@ from .models import UserTaskStatus
 class Paths:
     """Tells the way to nodes below one node.
 
-    With ``nodes``, the only ones that will be asked for: a query for each level above them. Without:
-    one query for all containers of the subtree.
+    With ``nodes``, the only ones that will be asked for: a query for each level above them.
+    Without: one query for all containers of the subtree.
     """
 
     def __init__(self, top: UserTaskStatus, nodes: Iterable[Any] | None = None) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Exists, OuterRef, ProtectedError, Q, RestrictedError
+from django.db.models import ProtectedError, Q, RestrictedError
 from django.http import (
     Http404,
     HttpRequest,
@@ -29,14 +29,14 @@ from django.views.decorators.csrf import csrf_protect
 from .. import archives
 from ..breaks import ERROR
 from ..failures import Failures, failures
-from ..models import UserTaskArtifact, UserTaskStatus
+from ..models import UserTaskStatus
 from ..permissions import may
 from ..phases import Phase
-from . import live, words
+from . import live
 from .access import Fragment, Page, Refused
 from .opening import CHOICES, Opening, Wish
 from .overviews import GROUPS, Overview
-from .rows import Row, digest
+from .rows import digest
 from .shelves import Shelf, shelf
 from .summaries import Summary, Vitals, vitals
 from .tallies import Tally
@@ -93,8 +93,10 @@ class _WorkflowPage(Page):
         return self.node(uuid.get())
 
 
-def _failures_version(found: Failures) -> str:
-    return digest(found)
+def _told(found: Failures) -> dict[str, Any]:
+    """What the templates need to tell of failures."""
+    icon = words.icon(Phase.PARTIAL if found.allowed == found.count else Phase.FAILED)
+    return {"failures": found, "failures_icon": icon, "failures_version": digest(found)}
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -124,8 +126,7 @@ class DetailPage(_WorkflowPage):
             "choices": _choices(wish, opening.tally),
             "rows": list(opening.rows()),
             "found": opening.found,
-            "failures": failed,
-            "failures_version": _failures_version(failed),
+            **_told(failed),
             "shelf": left,
             "is_own": root.user_id == request.user.pk,
         }
@@ -217,10 +218,9 @@ class Changes(Fragment, _WorkflowPage):
         if known.get("header") != summary.version:
             parts["header"] = _render(request, "_header.html", context)
         if "failures" in known:
-            failed = failures(root, MOST_FAILURES)
-            version = _failures_version(failed)
-            if known["failures"] != version:
-                shown = {**context, "failures": failed, "failures_version": version}
+            told = _told(failures(root, MOST_FAILURES))
+            if known["failures"] != told["failures_version"]:
+                shown = {**context, **told}
                 parts["failures"] = _render(request, "_failures.html", shown)
         if "artifacts" in known:
             left: Shelf = shelf(root)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
@@ -72,11 +75,16 @@ def _rest(tally: Tally, several: bool) -> str:
     return ""
 
 
+def number(given: int) -> str:
+    """A number as the reader groups its digits: 10,000."""
+    return str(number_format(given, force_grouping=True))
+
+
 def steps(completed: int, total: int) -> str:
     """ "46 of 92 steps"."""
-    return ngettext("%(done)d of %(total)d step", "%(done)d of %(total)d steps", total) % {
-        "done": completed,
-        "total": total,
+    return ngettext("%(done)s of %(total)s step", "%(done)s of %(total)s steps", total) % {
+        "done": number(completed),
+        "total": number(total),
     }
 
 
@@ -89,21 +97,21 @@ def value_text(tally: Tally) -> str:
     return ", ".join(words)
 
 
-def count(phase: Phase, number: int) -> str:
+def count(phase: Phase, tasks: int) -> str:
     """ "480 succeeded", "3 running"."""
     texts = {
-        Phase.PENDING: ngettext("%(n)d pending", "%(n)d pending", number),
-        Phase.RUNNING: ngettext("%(n)d running", "%(n)d running", number),
-        Phase.RETRYING: ngettext("%(n)d retrying", "%(n)d retrying", number),
-        Phase.SUCCEEDED: ngettext("%(n)d succeeded", "%(n)d succeeded", number),
+        Phase.PENDING: ngettext("%(n)s pending", "%(n)s pending", tasks),
+        Phase.RUNNING: ngettext("%(n)s running", "%(n)s running", tasks),
+        Phase.RETRYING: ngettext("%(n)s retrying", "%(n)s retrying", tasks),
+        Phase.SUCCEEDED: ngettext("%(n)s succeeded", "%(n)s succeeded", tasks),
         Phase.PARTIAL: ngettext(
-            "%(n)d succeeded with failures", "%(n)d succeeded with failures", number
+            "%(n)s succeeded with failures", "%(n)s succeeded with failures", tasks
         ),
-        Phase.FAILED: ngettext("%(n)d failed", "%(n)d failed", number),
-        Phase.CANCELED: ngettext("%(n)d canceled", "%(n)d canceled", number),
-        Phase.SKIPPED: ngettext("%(n)d skipped", "%(n)d skipped", number),
+        Phase.FAILED: ngettext("%(n)s failed", "%(n)s failed", tasks),
+        Phase.CANCELED: ngettext("%(n)s canceled", "%(n)s canceled", tasks),
+        Phase.SKIPPED: ngettext("%(n)s skipped", "%(n)s skipped", tasks),
     }
-    return texts[phase] % {"n": number}
+    return texts[phase] % {"n": number(tasks)}
 
 
 #: The order in which counts are told: what went wrong first, then what is going on.
@@ -116,7 +124,7 @@ ORDER = (
 def legend(tally: Tally) -> list[tuple[Phase, int, str]]:
     """The phases that tasks are in, each with their number alone and in words."""
     found = [(phase, tally.tasks([phase])) for phase in ORDER]
-    return [(phase, number, count(phase, number)) for phase, number in found if number]
+    return [(phase, tasks, count(phase, tasks)) for phase, tasks in found if tasks]
 
 
 def node_type(kind: NodeType) -> tuple[str, str]:
@@ -143,7 +151,7 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} {gettext('s')}"
     whole = round(seconds)
     units = (86400, gettext("d")), (3600, gettext("h")), (60, gettext("min")), (1, gettext("s"))
-    for (size, unit), (part, small) in zip(units, units[1:], strict=False):
+    for (size, unit), (part, small) in pairwise(units):
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // part:02} {small}"
     return f"{whole} {gettext('s')}"

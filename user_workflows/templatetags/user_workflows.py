@@ -1,4 +1,4 @@
-"""``{% load user_workflows %}``: a workflow's bar on any page of a site, and what it needs there."""
+"""``{% load user_workflows %}``: the bar of a workflow on any page of a site."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django import template
 from django.utils.timezone import now
 
 from ..models import UserTaskStatus
+from ..pages import words
 from ..pages.overviews import Overview
 
 register = template.Library()
@@ -26,6 +27,12 @@ def workflow_progress(status: UserTaskStatus) -> dict[str, Any]:
 def workflow_assets() -> dict[str, Any]:
     """The style sheet and the script, for the head of a page that is not one of ours."""
     return {}
+
+
+@register.filter
+def uw_number(number: int) -> str:
+    """A number with its digits grouped: 10,000."""
+    return words.number(number)
 
 
 @register.filter

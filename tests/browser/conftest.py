@@ -1,0 +1,105 @@
+"""A real Chromium before a live server: fixtures of the browser tests.
+
+Playwright drives the Chromium that the machine has (Debian: ``apt install chromium``), or the one
+in ``TEST_CHROMIUM``.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.helpers import a_user
+from user_workflows.models import UserTaskStatus
+
+# Playwright's synchronous API keeps an event loop in this thread; nothing here runs in it.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(os.path.dirname(__file__)):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("TEST_CHROMIUM", "/usr/bin/chromium"), args=ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Any) -> None:
+    """The test site as a strict one: nothing inline, nothing from elsewhere."""
+    settings.MIDDLEWARE = [
+        "tests.browser.site.strict",
+        *settings.MIDDLEWARE,
+        "django.middleware.csrf.CsrfViewMiddleware",
+    ]
+    settings.ALLOWED_HOSTS = ["*"]
+
+
+@pytest.fixture
+def learner(transactional_db: None) -> Any:
+    return a_user()
+
+
+@pytest.fixture
+def visit(
+    chromium: Browser, live_server: Any, learner: Any
+) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes browser contexts in which the learner is logged in; fails on what a page complains of."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def made(**options: Any) -> BrowserContext:
+        client = Client()
+        client.force_login(learner)
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        name = django_settings.SESSION_COOKIE_NAME
+        cookie = {"name": name, "value": client.cookies[name].value, "url": live_server.url}
+        context.add_cookies([cookie])  # type: ignore[list-item]
+        context.set_default_timeout(15_000)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        context.on(
+            "console",
+            lambda m: complaints.append(m.text) if "Content Security Policy" in m.text else None,
+        )
+        contexts.append(context)
+        return context
+
+    yield made
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def browse(visit: Callable[..., BrowserContext], live_server: Any) -> Callable[..., Page]:
+    """Opens an address, or the page of a workflow."""
+
+    def opened(where: UserTaskStatus | str, **options: Any) -> Page:
+        page = visit(**options).new_page()
+        path = where if isinstance(where, str) else where.get_absolute_url()
+        page.goto(live_server.url + path)
+        return page
+
+    return opened

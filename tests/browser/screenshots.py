@@ -1,0 +1,57 @@
+"""Pictures of the pages for the documentation: ``pytest tests/browser/screenshots.py -m browser``.
+
+They are written to ``docs/images``, or to the folder in ``SCREENSHOTS``.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.pages import scenes
+
+FOLDER = Path(
+    os.environ.get("SCREENSHOTS") or Path(__file__).resolve().parents[2] / "docs" / "images"
+)
+SCENES = {
+    "midway": (scenes.midway, {}),
+    "failed": (scenes.failed, {}),
+    "canceled": (scenes.canceled, {}),
+    "10000-tasks": (scenes.large, {}),
+    "mobile": (
+        scenes.failed,
+        {"viewport": {"width": 320, "height": 720}, "device_scale_factor": 2},
+    ),
+    "dark": (scenes.failed, {"color_scheme": "dark"}),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", SCENES)
+def test_picture(name: str, learner: Any, browse: Callable[..., Page]) -> None:
+    scene, options = SCENES[name]
+    page = browse(scene(learner), **options)
+    page.wait_for_timeout(700)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=FOLDER / f"{name}.png", full_page=name != "10000-tasks")
+
+
+def test_picture_of_the_list(learner: Any, browse: Callable[..., Page]) -> None:
+    scenes.failed(learner)
+    scenes.canceled(learner)
+    scenes.settled(scenes.many(4, learner))
+    scenes.export(learner)
+    scenes.midway(learner)
+    page = browse("/tasks/")
+    page.wait_for_timeout(700)
+    page.screenshot(path=FOLDER / "list.png", full_page=True)
+
+
+def test_picture_of_a_question(learner: Any, browse: Callable[..., Page]) -> None:
+    page = browse(scenes.midway(learner))
+    page.get_by_role("link", name="Cancel", exact=True).first.click()
+    page.get_by_role("dialog").wait_for()
+    page.screenshot(path=FOLDER / "cancel.png")
