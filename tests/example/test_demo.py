@@ -1,7 +1,6 @@
 """`manage.py demo` as a user runs it: a process, its own worker, and no service."""
 
 import os
-import pty
 import re
 import signal
 import socket
@@ -19,6 +18,7 @@ import pytest
 from courses.olx import read_course, unpack
 
 from .samples import ROOT, SAMPLE, write
+from .terminal import Terminal
 
 SITE = ROOT / "example_project"
 
@@ -149,20 +149,6 @@ def test_the_site_is_served_while_the_export_runs(demo):
     assert '"GET' not in output  # requests are told in a log
     with pytest.raises(URLError):
         visitor.get("/")
-
-
-class Terminal:
-    """What a process writes to a terminal that we hold."""
-
-    def __init__(self):
-        self.ours, self.its = pty.openpty()
-        self.text = ""
-
-    def wait_for(self, words, seconds=90):
-        end = time.monotonic() + seconds
-        while words not in self.text:
-            assert time.monotonic() < end, self.text
-            self.text += os.read(self.ours, 65536).decode(errors="replace")
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
