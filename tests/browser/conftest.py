@@ -99,7 +99,8 @@ def browse(visit: Callable[..., BrowserContext], live_server: Any) -> Callable[.
     def opened(where: UserTaskStatus | str, **options: Any) -> Page:
         page = visit(**options).new_page()
         path = where if isinstance(where, str) else where.get_absolute_url()
-        page.goto(live_server.url + path)
+        answer = page.goto(live_server.url + path)
+        assert answer and answer.ok, answer
         return page
 
     return opened

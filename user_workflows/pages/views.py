@@ -32,7 +32,7 @@ from ..failures import Failures, failures
 from ..models import UserTaskStatus
 from ..permissions import may
 from ..phases import Phase
-from . import live
+from . import live, words
 from .access import Fragment, Page, Refused
 from .opening import CHOICES, Opening, Wish
 from .overviews import GROUPS, Overview

@@ -1,0 +1,140 @@
+"""What an open page is told: exactly what has changed, in the words of the whole page."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.test import Client
+from django.utils.timezone import now
+
+from tests.pages import scenes
+from tests.pages.reading import address, known, page, text
+from tests.pages.scenes import begin, end, export, many, midway, part
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+
+
+def asked(client: Client, root: UserTaskStatus, html: str, tag: str = "") -> Any:
+    headers = {"If-None-Match": tag} if tag else {}
+    return client.get(address(root, "changes"), known(html), headers=headers)
+
+
+def rows(html: str) -> dict[str, str]:
+    found = re.findall(r'<tr class="uw-row .*?</tr>', html, re.S)
+    return {re.search(r'id="node-([\w-]+)"', row)[1]: row for row in found}  # type: ignore[index]
+
+
+def without_place(row: str) -> str:
+    """A row without what only the page knows: where it stands, and whether it is open."""
+    row = re.sub(r' aria-(posinset|setsize|expanded)="[^"]*"', "", row)
+    row = re.sub(r'data-uw-toggle href="[^"]*"', "", row)
+    return re.sub(r' data-uw-elapsed="[^"]*">[^<]*<', "><", row)
+
+
+def test_nothing_changed(people: Any, client: Client) -> None:
+    for root in (export(people.owner), midway(people.owner), scenes.failed(people.owner)):
+        html = page(client, root)
+        answer = asked(client, root, html)
+        assert answer.json() == {"settled": False, "rows": {}, "gone": [], "parts": {}}
+        assert asked(client, root, html, answer["ETag"]).status_code == 304
+
+
+def test_a_step_is_told_on_its_row_and_on_all_above(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    html = page(client, root)
+    tag = asked(client, root, html)["ETag"]
+    part(root, "Render The Moon").increment_completed_steps()
+    answer = asked(client, root, html, tag)
+    assert answer.status_code == 200
+    told = answer.json()
+    names = ("Export Watching the Night Sky", "Export chapters", "Chapters", "The Moon")
+    assert set(told["rows"]) == {str(part(root, name).uuid) for name in (*names, "Render The Moon")}
+    assert set(told["parts"]) == {"header"} and "28 of 53 steps" in text(told["parts"]["header"])
+
+
+def test_a_delta_says_what_the_whole_page_says(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    html = page(client, root)
+    end(root, "Render The Moon", phase=Phase.FAILED, message="no moon")
+    begin(root, "Render Deep sky", done=3)
+    UserTaskStatus.objects.filter(pk=part(root, "Render Planets").pk).update(
+        attempts=3, last_seen_at=now() - timedelta(minutes=7)
+    )
+    part(root, "Read the course").add_artifact("Late", text="x")
+    renamed = part(root, "Deep sky")
+    renamed.set_name("Galaxies & more")
+    told = asked(client, root, html).json()
+    fresh = page(client, root)
+    whole = rows(fresh)
+    assert told["rows"]
+    for uuid, row in told["rows"].items():
+        assert without_place(row) == without_place(whole[uuid])
+    before = rows(html)
+    changed = {
+        uuid for uuid, row in whole.items() if without_place(row) != without_place(before[uuid])
+    }
+    assert changed == set(told["rows"])
+    assert set(told["parts"]) == {"header", "failures", "artifacts"}
+    assert "no moon" in told["parts"]["failures"] and "Late" in told["parts"]["artifacts"]
+    assert "Galaxies &amp; more" in told["rows"][str(renamed.uuid)]
+
+
+def test_the_end_is_told(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    html = page(client, root)
+    scenes.settled(root)
+    told = asked(client, root, html).json()
+    assert told["settled"] and 'data-uw-phase="SUCCEEDED settled"' in told["parts"]["header"]
+    assert asked(client, root, page(client, root)).json()["rows"] == {}
+
+
+def test_only_what_is_shown_is_told(people: Any, client: Client) -> None:
+    root = many(60, people.owner, size=2)
+    html = page(client, root)
+    begin(root, "Part 3.0")
+    told = asked(client, root, html).json()["rows"]
+    assert str(part(root, "Part 3.0").uuid) not in told
+    assert "1 running" in text(told[str(part(root, "Mail all students").uuid)])
+
+
+def test_force_is_offered_when_time_has_passed(people: Any, client: Client) -> None:
+    root = scenes.canceled(people.owner)
+    html = page(client, root)
+    UserTaskStatus.objects.filter(phase=Phase.CANCELED).update(
+        modified=now() - timedelta(seconds=30)
+    )
+    told = asked(client, root, html).json()
+    assert "Force stop" in told["parts"]["header"]
+    assert "Force stop" in told["rows"][str(part(root, "Render The Moon").uuid)]
+
+
+def test_rows_that_are_gone_and_workflows_that_are(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    html = page(client, root)
+    gone = part(root, "Deep sky")
+    gone.delete()
+    assert str(gone.uuid) in asked(client, root, html).json()["gone"]
+    root.delete()
+    assert asked(client, root, html).status_code == 404
+
+
+def test_rows_of_another_workflow_are_not_told(people: Any, client: Client) -> None:
+    root, other = midway(people.owner), midway(people.other)
+    query = {"rows": f"{part(other, 'Planets').uuid.hex}.0"}
+    assert client.get(address(root, "changes"), query).json()["rows"] == {}
+    assert client.get("/tasks/changes/", {"rows": f"{other.uuid.hex}.0"}).json()["rows"] == {}
+    own = client.get("/tasks/changes/", {"rows": f"{root.uuid.hex}.0"}).json()["rows"]
+    assert list(own) == [str(root.uuid)]
+
+
+def test_the_children_of_a_branch_come_page_by_page(people: Any, client: Client) -> None:
+    root = many(120, people.owner, size=2)
+    group = part(root, "Mail all students")
+    first = page(client, root, "rows", of=group.uuid)
+    assert first.count('class="uw-row ') == 50 and "Showing 1–50 of 120" in text(first)
+    after = re.search(r'data-uw-after="([\w-]+)"', first)
+    assert after
+    second = page(client, root, "rows", of=group.uuid, after=after[1])
+    assert "Batch 50" in second and "Showing 51–100 of 120" in text(second)
+    for odd in ({}, {"of": "x"}, {"of": people.owner.pk}, {"of": midway(people.other).uuid}):
+        assert client.get(address(root, "rows"), odd).status_code == 404

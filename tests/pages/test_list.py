@@ -1,0 +1,107 @@
+"""My tasks: filter, search, paging, live rows; and the tag for other pages."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.template import Context, Template
+from django.test import Client
+from django.utils.timezone import now
+
+from tests.helpers import leaf, node, queries
+from tests.pages import scenes
+from tests.pages.reading import known, text
+from tests.pages.scenes import begin, end, midway, part, stored
+from user_workflows.models import UserTaskStatus
+
+
+def listed(client: Client, **query: Any) -> str:
+    answer = client.get("/tasks/", query)
+    assert answer.status_code == 200
+    content: str = answer.content.decode()
+    return content
+
+
+def some(user: Any, count: int) -> None:
+    for number in range(count):
+        plan = node("chain", leaf("a"), leaf("b"), name=f"Task {number:03}")
+        root = stored(plan, user, subject=f"S{number % 2}")
+        UserTaskStatus.objects.filter(pk=root.pk).update(
+            created=now() - timedelta(minutes=count - number)
+        )
+
+
+def test_nothing_started_and_nothing_found(client: Client) -> None:
+    assert "You have not started anything yet." in listed(client)
+    assert "None of your tasks is like that." in listed(client, q="x")
+
+
+def test_newest_first_and_page_by_page(people: Any, client: Client) -> None:
+    some(people.owner, 30)
+    words = text(listed(client))
+    assert "Task 029" in words and "Task 005" in words and "Task 004" not in words
+    assert words.index("Task 029") < words.index("Task 028") and "1–25 of 30" in words
+    words = text(listed(client, page=2))
+    assert "Task 004" in words and "Newer" in words
+    assert "page=2&" not in listed(client, page=2, q="Task")
+    assert "q=Task&amp;page=2" in listed(client, q="Task")
+
+
+def test_by_phase_subject_and_words(people: Any, client: Client) -> None:
+    some(people.owner, 4)
+    scenes.failed(people.owner)
+    scenes.settled(scenes.export(people.owner))
+    assert "Task 00" not in listed(client, phase="failed")
+    assert "Failing" in listed(client, phase="failed")
+    assert "Succeeded" in text(listed(client, phase="succeeded")).split("Show")[1]
+    words = text(listed(client, subject="S1"))
+    assert "Task 001" in words and "Task 003" in words and "Task 002" not in words
+    words = text(listed(client, q="task 002"))
+    assert "Task 002" in words and "Task 001" not in words
+
+
+def test_as_many_queries_for_one_as_for_many(people: Any, client: Client) -> None:
+    some(people.owner, 1)
+    with queries() as one:
+        listed(client)
+    some(people.owner, 20)
+    with queries() as many:
+        html = listed(client)
+    assert len(one) == len(many) == 5  # Session, user, count, subjects, rows.
+    with queries(3):
+        client.get("/tasks/changes/", known(html))
+
+
+def test_rows_are_told_when_they_change(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    some(people.owner, 2)
+    html = listed(client)
+    answer = client.get("/tasks/changes/", known(html))
+    assert answer.json()["rows"] == {}
+    tag = {"If-None-Match": answer["ETag"]}
+    assert client.get("/tasks/changes/", known(html), headers=tag).status_code == 304
+    end(root, "Render The Moon")
+    told = client.get("/tasks/changes/", known(html), headers=tag).json()
+    assert list(told["rows"]) == [str(root.uuid)] and not told["settled"]
+    assert "29 of 53 steps" in text(told["rows"][str(root.uuid)])
+    root.delete()
+    assert client.get("/tasks/changes/", known(html)).json()["gone"] == [str(root.uuid)]
+
+
+def test_the_tag_shows_one_live_bar_anywhere(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    template = Template(
+        "{% load user_workflows %}{% workflow_assets %}{% workflow_progress status %}"
+    )
+    with queries(0):
+        html = template.render(Context({"status": root}))
+    assert 'role="progressbar"' in html and "27 of 53 steps" in text(html)
+    assert f'href="{root.get_absolute_url()}"' in html
+    assert 'src="/static/user_workflows/workflows.js"' in html
+    assert 'data-uw-live="/tasks/changes/?progress=1"' in html
+    begin(root, "Render Deep sky")
+    end(root, "Render Deep sky")
+    told = client.get("/tasks/changes/", {"progress": 1, **known(html)}).json()["rows"]
+    assert "33 of 53 steps" in text(told[str(root.uuid)])
+    assert told[str(root.uuid)].startswith('<div class="uw-progress"')
+    settled = template.render(Context({"status": scenes.settled(root)}))
+    assert "data-uw-settled" in settled and part(root, "Notify").is_settled
