@@ -66,7 +66,7 @@ def learner(transactional_db: None) -> Any:
 def visit(
     chromium: Browser, live_server: Any, learner: Any
 ) -> Iterator[Callable[..., BrowserContext]]:
-    """Makes browser contexts in which the learner is logged in; fails on what a page complains of."""
+    """Browser contexts in which the learner is logged in; fails on what a page complains of."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 

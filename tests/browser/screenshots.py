@@ -20,7 +20,7 @@ SCENES = {
     "midway": (scenes.midway, {}),
     "failed": (scenes.failed, {}),
     "canceled": (scenes.canceled, {}),
-    "10000-tasks": (scenes.large, {}),
+    "10000-tasks": (scenes.large, {"viewport": {"width": 1280, "height": 1100}}),
     "mobile": (
         scenes.failed,
         {"viewport": {"width": 320, "height": 720}, "device_scale_factor": 2},

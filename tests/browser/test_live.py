@@ -120,7 +120,8 @@ def test_a_hidden_tab_does_not_ask(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     found = polls(page)
-    page.wait_for_request("**/changes/**")
+    with page.expect_request("**/changes/**"):
+        pass
     hide = """state => {
         Object.defineProperty(document, "hidden", {value: state, configurable: true});
         document.dispatchEvent(new Event("visibilitychange"));

@@ -64,10 +64,7 @@ def test_the_tree_by_keyboard_alone(learner: Any, browse: Browse) -> None:
 
 
 def assert_visible_focus(page: Page) -> None:
-    style = page.evaluate(
-        "getComputedStyle(document.activeElement.closest('tr') || document.activeElement).outlineStyle"
-        " + getComputedStyle(document.activeElement).outlineStyle"
-    )
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert "solid" in style
 
 
@@ -227,8 +224,11 @@ def test_what_a_screen_reader_is_told(learner: Any, browse: Browse) -> None:
 
     bar = told("progressbar", root.name)
     assert (bar["valuemin"], bar["valuemax"]) == (0, 53)
-    assert bar["valuetext"] == "31 of 53 steps, 2 failed"
-    line = told("row", "Planets")
+    assert bar["value"] == 31
+    # Chromium's protocol leaves this text out.
+    spoken = page.get_by_role("progressbar", name=root.name).first
+    expect(spoken).to_have_attribute("aria-valuetext", "31 of 53 steps, 2 failed")
+    line = told("row", "Planets: Failed, 2 of 9 steps, 1 failed")
     assert line["level"] == 4 and line["expanded"] is True
     assert chapter.get_attribute("aria-posinset") == "4"
     assert chapter.get_attribute("aria-setsize") == "5"

@@ -251,7 +251,7 @@ def test_no_artifacts(people: Any, client: Client) -> None:
     assert "It has left nothing." in text(page(client, root))
 
 
-# -- large trees ------------------------------------------------------------------------------------
+# -- large trees ----------------------------------------------------------------------------------
 
 
 def test_of_five_hundred_one_level_and_the_ways_to_what_matters(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from django.http import QueryDict
@@ -14,7 +15,7 @@ from ..phases import NodeType, Phase
 from ..trees import TreeNode
 from . import words
 from .rows import Row
-from .tallies import Tally, tallies
+from .tallies import Tally, add_up, tallies
 
 #: Children of one container that are shown at once.
 PAGE = 50
@@ -144,7 +145,7 @@ class Opening:
     @property
     def tally(self) -> Tally:
         """Of the whole."""
-        return self.tallies[self.top.pk]
+        return self._tally(self.top)
 
     @property
     def found(self) -> int | None:
@@ -171,8 +172,7 @@ class Opening:
 
     def _more(self, node: TreeNode, children: list[TreeNode], start: int, end: int) -> More:
         rest = Tally()
-        for child in children[end:]:
-            rest.update(self.tallies[child.pk])
+        add_up(rest, children[end:], self.tallies)
         follow = children[end - 1].uuid if end < len(children) else None
         before = children[start - PAGE - 1].uuid if start > PAGE else None
         return More(
@@ -210,6 +210,11 @@ class Opening:
         found = [child for child in node.children if child.pk in self._wanted]
         return found or (node.children if node.pk in self._wanted else [])
 
+    def _tally(self, node: TreeNode) -> Tally:
+        found = Tally()
+        add_up(found, [node], self.tallies)
+        return found
+
     def _row(self, node: TreeNode, place: int, siblings: int) -> Row:
         cause = self.nodes.get(node.caused_by_id or 0)
         is_open = node.pk in self._open
@@ -229,7 +234,7 @@ class Opening:
             ended_at=node.ended_at,
             last_seen_at=node.last_seen_at,
             cause=cause.name if cause and node.phase is Phase.SKIPPED else "",
-            tally=self.tallies[node.pk],
+            tally=self._tally(node),
             children=len(node.children),
             artifacts=self._artifacts.get(node.pk, 0),
             at=self.at,
@@ -264,7 +269,7 @@ class Opening:
             above = self.nodes[above].parent_id
         return found
 
-    @property
+    @cached_property
     def _way(self) -> set[int]:
         goal = next((n for n in self.nodes.values() if n.uuid == self.wish.node), None)
         return self._above(goal.pk) | {goal.pk} if goal else set()
@@ -284,11 +289,12 @@ class Opening:
                 for node in self.nodes.values()
                 if node.phase is phase and not node.children
             )
-        by_uuid = {node.uuid: node.pk for node in self.nodes.values()}
-        found |= {by_uuid[uuid] for uuid in self.wish.opened if uuid in by_uuid}
-        found -= {by_uuid[uuid] for uuid in self.wish.closed if uuid in by_uuid}
-        if self.wish.node:
-            found |= self._way - {by_uuid.get(self.wish.node, 0)}
+        wish = self.wish
+        if wish.opened or wish.closed or wish.node:
+            by_uuid = {node.uuid: node.pk for node in self.nodes.values()}
+            found |= {by_uuid[uuid] for uuid in wish.opened if uuid in by_uuid}
+            found -= {by_uuid[uuid] for uuid in wish.closed if uuid in by_uuid}
+            found |= self._way - {by_uuid.get(wish.node)}
         return {pk for pk in found if self.nodes[pk].children}
 
     def _ways(self, goals: Iterator[TreeNode]) -> set[int]:

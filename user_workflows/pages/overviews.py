@@ -45,7 +45,7 @@ class Overview:
     @property
     def name(self) -> str:
         """As the user knows it."""
-        return self.status.name
+        return str(self.status.name)
 
     @property
     def owner(self) -> str:

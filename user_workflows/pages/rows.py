@@ -105,6 +105,16 @@ class Row:
         return words.value_text(self.tally)
 
     @property
+    def label(self) -> str:
+        """The row in one breath, for those who hear it."""
+        said = [self.state]
+        if self.several or self.tally.total > 1:
+            said.append(self.value_text)
+        if self.silence:
+            said.append(self.silence)
+        return f"{self.name}: {', '.join(said)}"
+
+    @property
     def elapsed(self) -> float | None:
         """Seconds it took, or has taken; never negative, for hosts' clocks differ."""
         if self.started_at is None:

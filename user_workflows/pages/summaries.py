@@ -66,7 +66,7 @@ class Summary:
     @property
     def name(self) -> str:
         """As the user knows it."""
-        return self.status.name
+        return str(self.status.name)
 
     @property
     def phase(self) -> Phase:

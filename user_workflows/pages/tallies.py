@@ -125,22 +125,33 @@ class Tally:
         )
 
 
-def tally(node: TreeNode, below: Iterable[Tally] = ()) -> Tally:
-    """The tally of a node, given those of its children."""
-    found = Tally()
-    if not node.is_container:
-        unsettled = int(node.settled_at is None and node.ended_at is None)
-        completed = node.completed_steps - sum(child.completed_steps for child in node.children)
-        total = node.total_steps - sum(child.total_steps for child in node.children)
-        found.add(node.phase, 1, unsettled, completed, total)
-    for each in below:
-        found.update(each)
-    return found
+def count(found: Tally, node: TreeNode) -> None:
+    """Counts a node itself into a tally, if it stands for a task."""
+    if node.is_container:
+        return
+    completed, total = node.completed_steps, node.total_steps
+    for child in node.children:
+        completed -= child.completed_steps
+        total -= child.total_steps
+    unsettled = int(node.settled_at is None and node.ended_at is None)
+    found.add(node.phase, 1, unsettled, completed, total)
 
 
 def tallies(top: TreeNode) -> dict[int, Tally]:
-    """The tally of each node of a tree, by key."""
+    """The tally of each node of a tree that is no mere task, by key."""
     found: dict[int, Tally] = {}
     for node in reversed(list(top.walk())):
-        found[node.pk] = tally(node, (found[child.pk] for child in node.children))
+        if node.children or node.is_container:
+            sums = found[node.pk] = Tally()
+            count(sums, node)
+            add_up(sums, node.children, found)
     return found
+
+
+def add_up(sums: Tally, nodes: Iterable[TreeNode], known: dict[int, Tally]) -> None:
+    """Counts nodes and all below them into a tally; ``known`` are those of ``tallies``."""
+    for node in nodes:
+        if node.pk in known:
+            sums.update(known[node.pk])
+        else:
+            count(sums, node)

@@ -1,0 +1,168 @@
+"""What the status page of a workflow costs in a real browser, at 5, 500 and 10,000 tasks.
+
+    TEST_DATABASE_URL=postgres://... python benchmarks/pages.py [--minutes 10]
+
+For each size: the time to the first paint and the bytes of the page; then, while one task a second
+makes a step, the time and the bytes of each poll, and of polls when nothing has changed. At the
+end the largest page is left open for ``--minutes`` while it polls, and its memory is read: heap
+after a garbage collection, and nodes of the document. Prints medians and the worst. Needs the
+dependency group ``browser`` and Chromium. Makes and drops a database of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+#: Playwright's page, which is imported only where it is used.
+Page = Any
+
+TIMES = """() => {
+    const [page] = performance.getEntriesByType("navigation");
+    const [paint] = performance.getEntriesByName("first-contentful-paint");
+    return [paint.startTime, page.responseEnd - page.requestStart, page.encodedBodySize];
+}"""
+POLLS = """() => performance.getEntriesByType("resource")
+    .filter((entry) => entry.name.includes("/changes/"))
+    .map((entry) => [entry.responseEnd - entry.requestStart, entry.encodedBodySize])"""
+
+
+def told(label: str, values: list[float], unit: str) -> None:
+    """One line: the median and the worst."""
+    if values:
+        worst = max(values)
+        print(f"  {label:<34} {statistics.median(values):9.1f} {unit}   worst {worst:9.1f} {unit}")
+
+
+def open_pages(page: Page, url: str, rounds: int) -> None:
+    """Loads a page several times over."""
+    found = []
+    for _ in range(rounds):
+        page.goto(url)
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        found.append(page.evaluate(TIMES))
+    told("first paint", [each[0] for each in found], "ms")
+    told("of this, until the page was there", [each[1] for each in found], "ms")
+    told("page", [each[2] / 1000 for each in found], "kB")
+    print(f"  {'rows':<34} {page.locator('[data-uw-row]').count():9}")
+
+
+def polls(page: Page, seconds: int, change: Callable[[], None] | None = None) -> None:
+    """Watches the polls of an open page, with or without something to tell."""
+    page.evaluate("performance.clearResourceTimings()")
+    for _ in range(seconds):
+        if change:
+            change()
+        page.wait_for_timeout(1000)
+    found = page.evaluate(POLLS)
+    what = "poll, one task changed" if change else "poll, nothing changed"
+    told(what, [each[0] for each in found], "ms")
+    told("", [each[1] / 1000 for each in found], "kB")
+
+
+def memory(page: Page, minutes: float, change: Callable[[], None]) -> None:
+    """Leaves a page open while it polls."""
+    session = page.context.new_cdp_session(page)
+
+    def now(label: str) -> None:
+        session.send("HeapProfiler.collectGarbage")
+        heap = session.send("Runtime.getHeapUsage")["usedSize"] / 1_000_000
+        nodes = session.send("Memory.getDOMCounters")["nodes"]
+        print(f"  memory {label:<27} {heap:9.2f} MB   {nodes} nodes")
+
+    now("at first")
+    begin = time.monotonic()
+    while time.monotonic() - begin < minutes * 60:
+        change()
+        page.wait_for_timeout(1000)
+    now(f"after {minutes:g} minutes")
+
+
+def main() -> None:
+    """Serves the pages from a thread, with Chromium before it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seconds", type=int, default=20, help="how long polls are watched")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each page is opened")
+    options = parser.parse_args()
+
+    import django
+
+    django.setup()
+    from django.contrib.staticfiles.handlers import StaticFilesHandler
+    from django.db import connection
+    from django.db.models import F
+    from django.test import Client
+    from django.test.testcases import LiveServerThread
+    from django.test.utils import setup_test_environment
+    from django.utils.timezone import now
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.conftest import ARGUMENTS
+    from tests.helpers import a_user
+    from tests.pages.scenes import large
+    from user_workflows.models import UserTaskStatus
+    from user_workflows.phases import Phase
+
+    setup_test_environment()
+    connection.creation.create_test_db(verbosity=0)
+    server = LiveServerThread("127.0.0.1", StaticFilesHandler, connections_override={})
+    server.daemon = True
+    server.start()
+    server.is_ready.wait()
+    try:
+        client = Client()
+        client.force_login(a_user())
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(
+                executable_path=os.environ.get("TEST_CHROMIUM", "/usr/bin/chromium"),
+                args=[*ARGUMENTS, "--enable-precise-memory-info"],
+            )
+            context = chromium.new_context(viewport={"width": 1280, "height": 900})
+            base = f"http://127.0.0.1:{server.port}"
+            cookie = client.cookies["sessionid"].value
+            context.add_cookies([{"name": "sessionid", "value": cookie, "url": base}])
+            for size in (5, 500, 10_000):
+                root = large(count=size)
+                page = context.new_page()
+                print(f"{size:,} tasks on {connection.vendor}")
+                open_pages(page, base + root.get_absolute_url(), options.rounds)
+                running = UserTaskStatus.objects.filter(
+                    tree_id=root.tree_id, node_type="task"
+                ).order_by("lft")
+                task = running[1]
+                UserTaskStatus.objects.filter(pk=task.pk).update(
+                    phase=Phase.RUNNING, state=Phase.RUNNING.state, total_steps=10**6,
+                    settled_at=None, last_seen_at=now(),
+                )  # fmt: skip
+
+                def change(pk: int = task.pk) -> None:
+                    UserTaskStatus.objects.filter(pk=pk).update(
+                        completed_steps=F("completed_steps") + 1, modified=now()
+                    )
+
+                polls(page, options.seconds, change)
+                page.wait_for_timeout(3000)
+                polls(page, options.seconds)
+                if size == 10_000 and options.minutes:
+                    memory(page, options.minutes, change)
+                page.close()
+            chromium.close()
+    finally:
+        server.terminate()
+        server.join(5)
+        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+
+
+if __name__ == "__main__":
+    main()
