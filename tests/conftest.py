@@ -1,12 +1,15 @@
 """What all tests share."""
 
 import os
+from importlib.util import find_spec
 
 import pytest
 from django.db import connection
 
 # The suite of django-user-tasks, which has a runner and a site of its own.
 collect_ignore = ["compat"]
+if find_spec("playwright") is None:  # The dependency group `browser`.
+    collect_ignore.append("browser")
 
 
 @pytest.fixture(scope="session", autouse=True)

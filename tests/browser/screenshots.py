@@ -23,7 +23,7 @@ SCENES = {
     "10000-tasks": (scenes.large, {"viewport": {"width": 1280, "height": 1100}}),
     "mobile": (
         scenes.failed,
-        {"viewport": {"width": 320, "height": 720}, "device_scale_factor": 2},
+        {"viewport": {"width": 360, "height": 1500}, "device_scale_factor": 1.5},
     ),
     "dark": (scenes.failed, {"color_scheme": "dark"}),
 }
@@ -36,7 +36,7 @@ def test_picture(name: str, learner: Any, browse: Callable[..., Page]) -> None:
     page = browse(scene(learner), **options)
     page.wait_for_timeout(700)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=FOLDER / f"{name}.png", full_page=name != "10000-tasks")
+    page.screenshot(path=FOLDER / f"{name}.png", full_page=name not in ("10000-tasks", "mobile"))
 
 
 def test_picture_of_the_list(learner: Any, browse: Callable[..., Page]) -> None:

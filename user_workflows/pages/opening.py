@@ -79,8 +79,9 @@ class Wish:
     def turned(self, siblings: list[TreeNode], after: UUID | None) -> str:
         """The query string with these siblings shown from behind ``after`` on."""
         query = self.query.copy()
-        own = {str(node.uuid) for node in siblings}
-        query.setlist("after", [v for v in query.getlist("after") if v not in own])
+        if given := query.getlist("after"):
+            own = {str(node.uuid) for node in siblings}
+            query.setlist("after", [v for v in given if v not in own])
         if after is not None:
             query.appendlist("after", str(after))
         query.pop("node", None)
@@ -294,7 +295,7 @@ class Opening:
             by_uuid = {node.uuid: node.pk for node in self.nodes.values()}
             found |= {by_uuid[uuid] for uuid in wish.opened if uuid in by_uuid}
             found -= {by_uuid[uuid] for uuid in wish.closed if uuid in by_uuid}
-            found |= self._way - {by_uuid.get(wish.node)}
+            found |= {pk for pk in self._way if self.nodes[pk].uuid != wish.node}
         return {pk for pk in found if self.nodes[pk].children}
 
     def _ways(self, goals: Iterator[TreeNode]) -> set[int]:
