@@ -134,13 +134,11 @@ class Live {
     }
   }
 
-  /** The rows to ask for: those in sight or near it, and at the end all that were not. */
+  /** The rows that are in sight or near it, most important first. */
   shown() {
-    const all = [...this.element.querySelectorAll("[data-uw-row]")];
-    if (this.final) return all.filter((row) => !this.final.has(row)).slice(0, MOST_ROWS);
     const found = [];
     const height = window.innerHeight;
-    for (const row of all) {
+    for (const row of this.element.querySelectorAll("[data-uw-row]")) {
       if (row.hidden) continue;
       const box = row.getBoundingClientRect();
       const far = Math.max(0, box.top - height, -box.bottom);
@@ -166,8 +164,7 @@ class Live {
   async ask() {
     const version = (element, name) => `${element.dataset[name]}.${element.dataset.uwV}`;
     const url = new URL(this.element.dataset.uwLive, document.baseURI);
-    const asked = this.shown();
-    url.searchParams.set("rows", asked.map((row) => version(row, "uwRow")).join(","));
+    url.searchParams.set("rows", this.shown().map((row) => version(row, "uwRow")).join(","));
     const parts = [...this.element.querySelectorAll("[data-uw-part]")];
     if (parts.length) {
       url.searchParams.set("parts", parts.map((part) => version(part, "uwPart")).join(","));
@@ -190,10 +187,7 @@ class Live {
     this.notice("");
     const changed = this.apply(body);
     this.pause = changed ? FAST : Math.min(SLOW, this.pause * 1.5);
-    if (!body.settled) return;
-    this.final ??= new WeakSet(); // Rows as they will always be.
-    asked.forEach((row) => this.final.add(row));
-    if (!changed && !this.shown().length) this.stop("");
+    if (body.settled && !changed) this.stop("");
   }
 
   apply({ rows, parts, gone }) {
