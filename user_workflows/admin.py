@@ -67,7 +67,7 @@ class ArtifactInline(_ReadOnly, _ArtifactInline):
 
     model = UserTaskArtifact
     fields = ("name", "content", "content_type", "size", "created")
-    readonly_fields = ("content",)
+    readonly_fields = ("content", "created")
     extra = 0
     can_delete = False
 
@@ -144,7 +144,7 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     def way(self, status: UserTaskStatus) -> Any:
         """From the root to the node above this one. One query."""
         above = status.get_ancestors()
-        return format_html_join(" › ", "{}", ((_link(node),) for node in above))
+        return format_html_join(" / ", "{}", ((_link(node),) for node in above))
 
     @admin.display(description=_("nodes"))
     def tree(self, status: UserTaskStatus) -> Any:
@@ -200,6 +200,13 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
             messages.SUCCESS,
         )
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """The workflows by name, all below them by number: there may be thousands."""
+        _, counts, _, protected = super().get_deleted_objects(objs, request)
+        allowed = all(self.has_delete_permission(request, status) for status in objs)
+        refused = set() if allowed else {self.opts.verbose_name}
+        return [status.name for status in objs], counts, refused, protected
+
     def delete_model(self, request: HttpRequest, obj: UserTaskStatus) -> None:
         """Deletes a workflow; one that is open is canceled first."""
         if obj.is_active:
@@ -207,8 +214,8 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
         obj.delete()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]) -> None:
-        """Deletes the whole workflows among the selected nodes."""
-        for status in queryset.filter(parent__isnull=True):
+        """Deletes the selected workflows."""
+        for status in queryset:
             self.delete_model(request, status)
 
 
@@ -228,12 +235,12 @@ class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
     ordering = ("-created", "-pk")
     show_full_result_count = False
     fields = ("name", "status_link", "content", "content_type", "size", "uuid", "created")
-    readonly_fields = ("status_link", "content", "uuid")
+    readonly_fields = ("status_link", "content", "uuid", "created")
 
     @admin.display(description=_("task"), ordering="status__name")
     def status_name(self, artifact: UserTaskArtifact) -> str:
         """Of the node that it is of."""
-        return artifact.status.name
+        return str(artifact.status.name)
 
     @admin.display(description=_("task"))
     def status_link(self, artifact: UserTaskArtifact) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from playwright.sync_api import Page
 
 from tests.pages import scenes
@@ -25,15 +26,20 @@ SCENES = {
         scenes.failed,
         {"viewport": {"width": 360, "height": 1500}, "device_scale_factor": 1.5},
     ),
+    "graph": (scenes.failed, {}),
     "dark": (scenes.failed, {"color_scheme": "dark"}),
 }
+PAGES = {"graph": "graph"}
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", SCENES)
 def test_picture(name: str, learner: Any, browse: Callable[..., Page]) -> None:
     scene, options = SCENES[name]
-    page = browse(scene(learner), **options)
+    root = scene(learner)
+    page = browse(
+        reverse(f"user_workflows:{PAGES.get(name, 'detail')}", args=[root.uuid]), **options
+    )
     page.wait_for_timeout(700)
     FOLDER.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=FOLDER / f"{name}.png", full_page=name not in ("10000-tasks", "mobile"))

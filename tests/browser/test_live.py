@@ -84,6 +84,25 @@ def test_polling_stops_when_it_is_settled(learner: Any, browse: Browse) -> None:
     assert found == []
 
 
+def test_rows_out_of_sight_are_right_when_they_are_seen(learner: Any, browse: Browse) -> None:
+    root = many(48, learner)
+    begin(root, "Mail 0")
+    page = browse(root, viewport={"width": 1000, "height": 300})
+    begin(root, "Mail 47")
+    expect(page.locator(".uw-head")).to_contain_text("2 running")
+    last = row(page, part(root, "Mail 47"))
+    expect(last).to_contain_text("Pending")  # Nobody looks at it.
+    last.scroll_into_view_if_needed()
+    expect(last).to_contain_text("In Progress")
+    page.evaluate("window.scrollTo(0, 0)")
+    root.cancel()
+    end(root, "Mail 0", "Mail 47", phase=Phase.CANCELED)
+    page.wait_for_selector("[data-uw-settled]")
+    assert page.locator(".uw-row .uw-state", has_text="Canceled").count() >= 49
+    expect(last).to_contain_text("Canceled")
+    expect(last).not_to_contain_text("Canceling")
+
+
 def test_focus_expansion_scroll_and_selection_survive(learner: Any, browse: Browse) -> None:
     root = many(120, learner, size=2)
     begin(root, "Part 2.0", "Part 90.0")
@@ -169,9 +188,9 @@ def test_deleted_or_logged_out_while_open(learner: Any, browse: Browse) -> None:
     page = browse(root)
     other = browse(root)
     other.context.clear_cookies()
-    expect(other.get_by_text("You are no longer logged in")).to_be_visible()
+    expect(other.get_by_text("You are no longer logged in").first).to_be_visible()
     root.delete()
-    expect(page.get_by_text("This was deleted while you were looking at it.")).to_be_visible()
+    expect(page.get_by_text("This was deleted while you were looking at it.").first).to_be_visible()
     expect(page.locator(".uw-head")).to_contain_text("27 of 53 steps")
     found = polls(page)
     page.wait_for_timeout(1500)

@@ -108,6 +108,15 @@ def test_a_failed_path_opens(learner: Any, browse: Browse) -> None:
     expect(nowhere.locator(".uw-head")).to_be_visible()
 
 
+def test_the_graph_leads_to_rows(learner: Any, browse: Browse) -> None:
+    root = scenes.failed(learner)
+    page = browse(root)
+    page.get_by_role("link", name="Graph").click()
+    task = part(root, "Render Planets")
+    page.locator(f'.uw-graph-svg a[href$="#node-{task.uuid}"]').click()
+    expect(row(page, task)).to_be_focused()
+
+
 def test_canceling_in_a_dialog(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)

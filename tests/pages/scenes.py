@@ -116,8 +116,12 @@ def midway(user: Any = None) -> UserTaskStatus:
     begin(root, "Read the course", ago=95)
     end(root, "Read the course")
     for name in CHAPTERS[:2]:
-        for task in (f"Render {name}", f"Check links of {name}", f"Pack {name}"):
-            begin(root, task, ago=60)
+        for task, took in (
+            (f"Render {name}", 19),
+            (f"Check links of {name}", 7),
+            (f"Pack {name}", 2),
+        ):
+            begin(root, task, ago=took)
             end(root, task)
         part(root, f"Pack {name}").add_artifact(f"{name}.html", url="https://example.com/chapter")
     begin(root, "Render The Moon", ago=31, done=4)

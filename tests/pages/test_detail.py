@@ -31,6 +31,17 @@ def test_a_small_workflow_is_all_open(people: Any, client: Client) -> None:
     assert 'aria-level="3" aria-posinset="2" aria-setsize="2"' in html
 
 
+def test_a_workflow_of_one_task(people: Any, client: Client) -> None:
+    root = stored(leaf("alone", total_steps=4), people.owner)
+    begin(root, "alone", done=1)
+    html = page(client, root)
+    assert shown(html) == ["alone"] and "aria-expanded" not in html.split("<tbody")[1]
+    assert "1 of 4 steps" in text(html)
+    assert client.get(address(root, "changes"), known(html)).json()["rows"] == {}
+    root.cancel()
+    assert "Canceling (still running)" in text(page(client, root))
+
+
 def test_half_way(people: Any, client: Client) -> None:
     html = page(client, midway(people.owner))
     words = text(html)

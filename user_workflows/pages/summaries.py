@@ -146,7 +146,7 @@ class Summary:
     @property
     def may_grow(self) -> bool:
         """Whether tasks that run now may still add others."""
-        return not self.is_settled and self.phase is not Phase.PENDING
+        return self.tally.stoppable > self.tally.waiting
 
     @property
     def elapsed(self) -> float | None:

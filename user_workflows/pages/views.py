@@ -28,6 +28,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from .. import archives
 from ..breaks import ERROR
+from ..diagram import diagram
 from ..failures import Failures, failures
 from ..models import UserTaskStatus
 from ..permissions import may
@@ -279,7 +280,7 @@ class ListChanges(Fragment):
         """The ``rows`` of whole workflows that are shown in another version."""
         known = _shown(request)
         at = now()
-        nodes = self.nodes().filter(uuid__in=known, parent__isnull=True)
+        nodes = self.nodes().filter(uuid__in=known)
         rows = [Overview(status, at, request.user) for status in nodes]
         rows = [row for row in rows if may(request.user, "view", row.status)]
         versions = sorted((str(row.uuid), row.version) for row in rows)
@@ -459,4 +460,7 @@ class GraphPage(_WorkflowPage):
         node = self.node(uuid)
         if node.parent_id is not None:
             return redirect("user_workflows:graph", uuid=self.root_of(node).uuid)
-        return render(request, "user_workflows/graph.html", {"root": node})
+        at, page = now(), reverse("user_workflows:detail", args=[node.uuid])
+        drawing = diagram(node.tree(), link=page, at=at)
+        shown = {"root": node, "drawing": drawing, "at": at}
+        return render(request, "user_workflows/graph.html", shown)

@@ -8,35 +8,17 @@ from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
+from ..diagram.svg import SIGNS
 from ..phases import STATE_TEXTS, NodeType, Phase
 from .tallies import Tally
 
-_CIRCLE = "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Z"
-#: One shape for each phase on a square of 16, so that no state is told by its colour alone.
-_SHAPES = {
-    Phase.PENDING: "M8 1.75a6.25 6.25 0 1 0 0 12.5 6.25 6.25 0 0 0 0-12.5Zm0 1.5a4.75 4.75 0 1 1 0 "
-    "9.5 4.75 4.75 0 0 1 0-9.5Z",
-    Phase.RUNNING: "M8 1.75a6.25 6.25 0 1 0 0 12.5 6.25 6.25 0 0 0 0-12.5Zm0 1.5v9.5a4.75 4.75 0 0 "
-    "1 0-9.5Z",
-    Phase.RETRYING: "M8 2a6 6 0 0 1 4.5 2V2H14v4.75H9.25v-1.5h2.3A4.5 4.5 0 1 0 12.4 9h1.55A6 6 0 "
-    "1 1 8 2Z",
-    Phase.SUCCEEDED: _CIRCLE + "m3.6 5.2L7.2 10.8 4.4 8.1l1-1.1 1.7 1.6 3.4-3.5Z",
-    Phase.PARTIAL: "M8 1.2 15.2 14H.8Zm-.8 4.6.2 4h1.2l.2-4Zm.8 4.9a.9.9 0 1 0 0 1.8.9.9 0 0 0 "
-    "0-1.8Z",
-    Phase.FAILED: "M5 1h6l4 4v6l-4 4H5l-4-4V5Zm.9 3.8L4.8 5.9 6.9 8l-2.1 2.1 1.1 1.1L8 9.1l2.1 "
-    "2.1 1.1-1.1L9.1 8l2.1-2.1-1.1-1.1L8 6.9Z",
-    Phase.CANCELED: "M3 1.5h10A1.5 1.5 0 0 1 14.5 3v10a1.5 1.5 0 0 1-1.5 1.5H3A1.5 1.5 0 0 1 1.5 "
-    "13V3A1.5 1.5 0 0 1 3 1.5ZM5 5v6h6V5Z",
-    Phase.SKIPPED: "M2.5 3 8 8l-5.5 5Zm5.5 0 5.5 5L8 13Z",
-}
-
 _ICONS = {
-    phase: mark_safe(  # noqa: S308 - made of the constants above
+    phase: mark_safe(  # noqa: S308 - made of constants
         f'<svg class="uw-icon uw-icon-{phase.value.lower()}" viewBox="0 0 16 16" width="16" '
         f'height="16" aria-hidden="true" focusable="false">'
         f'<path fill="currentColor" fill-rule="evenodd" d="{shape}"/></svg>'
     )
-    for phase, shape in _SHAPES.items()
+    for phase, shape in SIGNS.items()
 }
 
 

@@ -18,7 +18,7 @@ register = template.Library()
 def workflow_progress(status: UserTaskStatus) -> dict[str, Any]:
     """One bar with the state and a link to the page; it moves where ``workflow_assets`` is used.
 
-    ``status`` is a whole workflow that the reader may see. No query.
+    ``status`` is a workflow, or a part of one, that the reader may see. No query.
     """
     return {"row": Overview(status, now(), None)}
 

@@ -102,6 +102,11 @@ class Live {
     if (this.over) return;
     document.addEventListener("visibilitychange", () => this.wake());
     window.addEventListener("online", () => this.wake());
+    let scrolled = 0; // What comes into sight may be old.
+    window.addEventListener("scroll", () => {
+      clearTimeout(scrolled);
+      scrolled = setTimeout(() => this.poll(), 200);
+    }, { passive: true });
     this.clock = setInterval(() => document.hidden || tick(this), 1000);
     tick(this);
     this.later();
@@ -124,7 +129,10 @@ class Live {
     this.over = true;
     clearTimeout(this.timer);
     clearInterval(this.clock);
-    if (notice) this.notice(notice);
+    if (notice) {
+      this.notice(notice);
+      this.say(this.element.querySelector(`[data-uw-notice="${notice}"]`)?.textContent || "");
+    }
     this.element.toggleAttribute("data-uw-settled", true);
   }
 
@@ -152,7 +160,8 @@ class Live {
     if (this.busy || this.over || document.hidden) return;
     this.busy = true;
     try {
-      await this.ask();
+      const settled = await this.ask(this.shown());
+      if (settled) await this.finish();
     } catch {
       this.notice("lost");
       this.pause = Math.min(SLOW, this.pause * 1.7);
@@ -161,10 +170,20 @@ class Live {
     this.later();
   }
 
-  async ask() {
+  /** It has ended: what is out of sight is brought up to date, too, and that was the last time. */
+  async finish() {
+    const rows = [...this.element.querySelectorAll("[data-uw-row]")];
+    for (let start = 0; start < rows.length; start += MOST_ROWS) {
+      await this.ask(rows.slice(start, start + MOST_ROWS));
+    }
+    this.stop("");
+  }
+
+  /** Asks after these rows and all sections; whether everything has ended. */
+  async ask(rows) {
     const version = (element, name) => `${element.dataset[name]}.${element.dataset.uwV}`;
     const url = new URL(this.element.dataset.uwLive, document.baseURI);
-    url.searchParams.set("rows", this.shown().map((row) => version(row, "uwRow")).join(","));
+    url.searchParams.set("rows", rows.map((row) => version(row, "uwRow")).join(","));
     const parts = [...this.element.querySelectorAll("[data-uw-part]")];
     if (parts.length) {
       url.searchParams.set("parts", parts.map((part) => version(part, "uwPart")).join(","));
@@ -174,12 +193,13 @@ class Live {
     const answer = await fetch(url, {
       headers, cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(20000),
     });
-    if (answer.status === 404) return this.stop("deleted");
-    if (answer.status === 401 || answer.status === 403) return this.stop("refused");
+    if (answer.status === 404) this.stop("deleted");
+    if (answer.status === 401 || answer.status === 403) this.stop("refused");
+    if (this.over) return false;
     if (answer.status === 304) {
       this.notice("");
       this.pause = Math.min(SLOW, this.pause * 1.5);
-      return;
+      return false;
     }
     if (!answer.ok) throw new Error(String(answer.status));
     const body = await answer.json();
@@ -187,7 +207,7 @@ class Live {
     this.notice("");
     const changed = this.apply(body);
     this.pause = changed ? FAST : Math.min(SLOW, this.pause * 1.5);
-    if (body.settled && !changed) this.stop("");
+    return body.settled;
   }
 
   apply({ rows, parts, gone }) {
