@@ -166,6 +166,7 @@ def test_an_export_moves_without_reload_and_leaves_its_archive(visitor, academy,
     assert seen - {0, 47}
     expect(visitor.row("Far away")).to_contain_text("Succeeded")
     expect(visitor.row("Notify")).to_contain_text("Succeeded")
+    expect(page.locator(".uw-chip:visible")).to_have_text(["All17", "Succeeded17"])
 
     # All results at once, and the one that matters.
     with page.expect_download() as download:
