@@ -200,6 +200,8 @@ class Changes(Fragment, _WorkflowPage):
             return _unchanged(tag)
         known = _shown(request)
         tally, rows = live.read(root, known, at)
+        if not tally.tasks() and not UserTaskStatus.objects.filter(pk=root.pk).exists():
+            raise Http404  # it was deleted while we looked
         summary = self.summary(root, tally, pulse.vitals, at, pulse.artifacts["n"])
         for row in rows:
             row.can_force = summary.can_force
