@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "tests",
 ]
 MIDDLEWARE = [
+    "tests.csp.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -46,17 +46,6 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(autouse=True)
-def site(settings: Any) -> None:
-    """The test site as a strict one: nothing inline, nothing from elsewhere."""
-    settings.MIDDLEWARE = [
-        "tests.browser.site.strict",
-        *settings.MIDDLEWARE,
-        "django.middleware.csrf.CsrfViewMiddleware",
-    ]
-    settings.ALLOWED_HOSTS = ["*"]
-
-
 @pytest.fixture
 def learner(transactional_db: None) -> Any:
     return a_user()
@@ -101,6 +90,7 @@ def browse(visit: Callable[..., BrowserContext], live_server: Any) -> Callable[.
         path = where if isinstance(where, str) else where.get_absolute_url()
         answer = page.goto(live_server.url + path)
         assert answer and answer.ok, answer
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
         return page
 
     return opened

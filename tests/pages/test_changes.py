@@ -123,6 +123,22 @@ def test_force_is_offered_when_time_has_passed(people: Any, client: Client) -> N
     assert "Force stop" in told["rows"][str(part(root, "Render The Moon").uuid)]
 
 
+def test_silence_and_what_a_task_leaves_are_told(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    html = page(client, root)
+    task = part(root, "Render Planets")
+    row = UserTaskStatus.objects.filter(pk=task.pk)
+    row.update(last_seen_at=now() - timedelta(minutes=7))
+    told = asked(client, root, html).json()
+    assert list(told["rows"]) == [str(task.uuid)]
+    assert "no sign of life for 7 min" in text(told["rows"][str(task.uuid)])
+    assert "no sign of life" in text(told["parts"]["header"])
+    row.update(last_seen_at=now())
+    task.add_artifact("x", text="y")
+    told = asked(client, root, html).json()
+    assert "1 result" in text(told["rows"][str(task.uuid)]) and "header" not in told["parts"]
+
+
 def test_rows_that_are_gone_and_workflows_that_are(people: Any, client: Client) -> None:
     root = midway(people.owner)
     html = page(client, root)

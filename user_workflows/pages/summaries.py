@@ -225,6 +225,6 @@ class Summary:
                 self.name, self.phase.value, self.state, self.is_settled, self.tally.key(),
                 self.status.subject, self.status.attempts, self.status.started_at is None,
                 self.eta, waiting is not None, self.silence, self.vitals.silent,
-                self.can_cancel, self.can_force, self.can_delete, self.artifacts,
+                self.can_cancel, self.can_force, self.can_delete, self.artifacts > 0,
             )
         )  # fmt: skip

@@ -105,7 +105,7 @@ class Live {
     let scrolled = 0; // What comes into sight may be old.
     window.addEventListener("scroll", () => {
       clearTimeout(scrolled);
-      scrolled = setTimeout(() => this.poll(), 200);
+      scrolled = setTimeout(() => document.hidden || this.poll(), 200);
     }, { passive: true });
     this.clock = setInterval(() => document.hidden || tick(this), 1000);
     tick(this);
@@ -157,7 +157,7 @@ class Live {
   }
 
   async poll() {
-    if (this.busy || this.over || document.hidden) return;
+    if (this.busy || this.over) return;
     this.busy = true;
     try {
       const settled = await this.ask(this.shown());
@@ -196,18 +196,13 @@ class Live {
     if (answer.status === 404) this.stop("deleted");
     if (answer.status === 401 || answer.status === 403) this.stop("refused");
     if (this.over) return false;
-    if (answer.status === 304) {
-      this.notice("");
-      this.pause = Math.min(SLOW, this.pause * 1.5);
-      return false;
-    }
-    if (!answer.ok) throw new Error(String(answer.status));
-    const body = await answer.json();
-    this.tag = { url: url.href, value: answer.headers.get("ETag") || "" };
+    if (!answer.ok && answer.status !== 304) throw new Error(String(answer.status));
+    const body = answer.status === 304 ? null : await answer.json();
     this.notice("");
-    const changed = this.apply(body);
+    const changed = body !== null && this.apply(body);
     this.pause = changed ? FAST : Math.min(SLOW, this.pause * 1.5);
-    return body.settled;
+    if (body) this.tag = { url: url.href, value: answer.headers.get("ETag") || "" };
+    return body?.settled;
   }
 
   apply({ rows, parts, gone }) {

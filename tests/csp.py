@@ -1,4 +1,4 @@
-"""What the test site adds to each answer."""
+"""The test site is a strict one: nothing inline, nothing from elsewhere."""
 
 from collections.abc import Callable
 from typing import Any
