@@ -1,5 +1,6 @@
 # make demo [COURSE=directory or .tar.gz]   export a course, watched live in the terminal
 # make test                                 the tests that need no service
+# make bench [SCALE=0.1] [ROWS="..."]       what tracking costs; needs PostgreSQL and Redis
 # make lint                                 style, types, imports
 # make clean                                forget the virtual environment
 
@@ -7,13 +8,16 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(VENV)/.demo
 	$(PYTHON) example_project/manage.py demo $(if $(COURSE),--course "$(COURSE)")
 
 test: $(VENV)/.test
 	$(PYTEST)
+
+bench: $(VENV)/.bench
+	$(PYTHON) -m benchmarks --scale $(or $(SCALE),1) $(ROWS)
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
@@ -48,4 +52,8 @@ $(VENV)/.test: pyproject.toml | $(PYTHON)
 
 $(VENV)/.lint: pyproject.toml | $(PYTHON)
 	$(PYTHON) -m pip install --quiet --editable '.[demo,filters,openapi,rules]' --group lint
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --editable '.[demo,filters,postgres,redis]' --group bench
 	@touch $@

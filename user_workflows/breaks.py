@@ -14,7 +14,7 @@ from . import graph, trees
 from .announcing import Settled
 from .containers import Node, Part, ancestors_of, open_node, parts
 from .phases import BREAKS, NodeType, Phase
-from .trees import statuses
+from .trees import batches, statuses
 
 #: The name of artifacts that say why a node failed.
 ERROR = "Error"
@@ -30,7 +30,7 @@ def spread(node: Node, outcome: Phase, message: str = "") -> list[Settled]:
 
     Returns the nodes that were settled by that. Queries: none where the outcome breaks nothing;
     else one for the ancestors, one for what stands in order around them, one for each ancestor
-    that changes, and two under the tree's lock if anything is to be skipped.
+    that changes, and two under the tree's lock for each 500 parts that are to be skipped.
     """
     if not breaks(node, outcome):
         return []
@@ -91,22 +91,24 @@ def _skip(cause: Node, ancestors: list[Part]) -> list[Settled]:
     with trees.locked(cause.tree_id):
         # Once more: until the lock was taken the tree could be numbered anew.
         blocked = prevented_by(cause, ancestors_of(cause))
-        ranges = [Q(lft__gte=part.lft, rght__lte=part.rght) for part in blocked]
-        waiting = statuses().filter(
-            reduce(or_, ranges, Q(pk__in=())),
-            tree_id=cause.tree_id,
-            phase=Phase.PENDING,
-            settled_at__isnull=True,
-        )
-        # Nothing in what is blocked has started, so containers are skipped with their leaves.
-        pks = list(waiting.order_by("-lft").values_list("pk", flat=True))
-        waiting.order_by().update(
-            phase=Phase.SKIPPED,
-            state=Phase.SKIPPED.state,
-            caused_by_id=cause.pk,
-            settled_at=now(),
-            modified=now(),
-        )
+        pks: list[int] = []
+        for batch in batches(blocked):  # SQLite takes a thousand conditions at most.
+            ranges = [Q(lft__gte=part.lft, rght__lte=part.rght) for part in batch]
+            waiting = statuses().filter(
+                reduce(or_, ranges),
+                tree_id=cause.tree_id,
+                phase=Phase.PENDING,
+                settled_at__isnull=True,
+            )
+            # Nothing in what is blocked has started, so containers are skipped with their leaves.
+            pks += waiting.order_by("-lft").values_list("pk", flat=True)
+            waiting.order_by().update(
+                phase=Phase.SKIPPED,
+                state=Phase.SKIPPED.state,
+                caused_by_id=cause.pk,
+                settled_at=now(),
+                modified=now(),
+            )
     return [Settled(pk, False) for pk in pks]
 
 

@@ -19,6 +19,7 @@ return redirect(status.get_absolute_url())
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from celery import canvas as celery_canvas
@@ -119,8 +120,13 @@ class Workflow:
         self.action = _key("action", action)
         self.subject = _key("subject", subject)
         self._canvas = signatures.copy(signatures.ungrouped(canvas))
-        self.plan: PlanNode = self._planned(signatures.copy(self._canvas))
+        #: A canvas and its plan that no submission has taken yet; the plan says what is wrong.
+        self._next: tuple[Any, PlanNode] | None = self._prepare()
+
+    @cached_property
+    def plan(self) -> PlanNode:
         """The tree as it will be, with example ids."""
+        return self._prepare()[1]
 
     def graph(self) -> graphs.Graph:
         """The dependency graph of the planned leaves, as ``PlanNode``s."""
@@ -134,7 +140,8 @@ class Workflow:
         """Stores the whole tree, then publishes the canvas. Returns the root of the tree.
 
         Inside a transaction the canvas is published when it commits, and not at all when it is
-        rolled back. Queries: 2 for the root and one for each level below it.
+        rolled back. Queries: 2 on PostgreSQL; else 2 for the root and one for each
+        level below it.
 
         Arguments:
             options: those of Celery's ``apply_async``: ``countdown`` (seconds), ``eta``,
@@ -143,17 +150,20 @@ class Workflow:
         Raises:
             Exception: what publishing raised; the tree then says what was not sent.
         """
-        canvas = signatures.copy(self._canvas)
+        task_id = options.pop("task_id", None)
+        prepared, self._next = self._next, None
+        canvas, plan = self._prepare(task_id) if task_id or not prepared else prepared
         app = canvas.app or current_app
-        _set_last_id(canvas, options.pop("task_id", None))
-        plan = self._planned(canvas)
         root = capture.store(plan, user_id=self.user_id, action=self.action, subject=self.subject)
-        root.result = signatures.result_of(plan, app)
         eager = bool(app.conf.task_always_eager)
         capture.submit(root, plan, lambda: canvas.apply_async(**options), eager=eager)
+        if root.result is None:  # It is published later, or Celery gave nothing.
+            root.result = signatures.result_of(plan, app)
         return root
 
-    def _planned(self, canvas: Any) -> PlanNode:
+    def _prepare(self, task_id: str | None = None) -> tuple[Any, PlanNode]:
+        canvas = signatures.copy(self._canvas)
+        _set_last_id(canvas, task_id)
         plan, calls = signatures.plan(canvas, keep_ids=True)
         if plan is None:
             raise InvalidCanvas("The canvas has nothing in it.")
@@ -162,7 +172,7 @@ class Workflow:
         names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
         signatures.name_containers(plan, names)
         signatures.check_allowed_failures(plan)
-        return plan
+        return canvas, plan
 
 
 def _key(field: str, value: str) -> str:

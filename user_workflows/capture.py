@@ -6,18 +6,14 @@ import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
-import networkx as nx
 from celery import current_task
 from django.db import transaction
 
-from . import containers, graph, rollup, trees
+from . import containers, graph, rollup, rows, trees
 from .announcing import announce
-from .containers import Node
 from .models import UserTaskStatus
 from .phases import NodeType, Phase
 from .plan import PlanNode
@@ -27,8 +23,6 @@ logger = logging.getLogger(__name__)
 #: The headers of tracked messages: the tree, and whether plain tasks have nodes in it.
 HEADER = "user_workflow"
 WHOLE = "user_workflow_whole"
-#: Rows of one INSERT at most.
-BATCH = 5000
 
 
 @dataclass(slots=True, eq=False)
@@ -64,11 +58,11 @@ def current() -> Submission | None:
 def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") -> UserTaskStatus:
     """Writes the whole tree of a plan and returns its root.
 
-    Queries: 2 for the root, and one for each level below it (per 5,000 nodes).
+    Queries: those of ``rows.insert``.
     """
     shared = {"user_id": user_id, "action": action, "subject": subject}
     with trees.atomic():
-        status = _insert(trees.place(root), None, shared)[id(root)]
+        status = rows.insert(trees.place(root), None, shared)
         if any(node.is_container and not node.children for node in root.walk()):
             announce(containers.settle_ready(status.pk))
             rollup.sync(status)
@@ -85,7 +79,8 @@ def graft(
         in_place_of: for what replaces the task of that node: how often it was replaced before.
             The node becomes the container of the subtree, and passes its task id on.
 
-    Queries: under the tree's lock, 1 to find room, one for each level, 1 for the node above.
+    Queries: under the tree's lock, 1 to find room, 1 for the node above, and those of
+    ``rows.insert``.
     """
     size = sum(1 for _ in plan.walk())
     with trees.locked(above.tree_id):
@@ -104,62 +99,13 @@ def graft(
             row.update(is_container=True)
         placed = trees.place(plan, lft=room.lft, level=room.level, gap=room.gap)
         shared = {"user_id": room.user_id, "action": room.action, "subject": room.subject}
-        rows = _insert(placed, above, shared)
+        status = rows.insert(placed, above, shared)
         if in_place_of is not None:
             heir = UserTaskStatus.objects.filter(task_id=room.task_id).order_by()
             heir.update(replaced_nesting=in_place_of + 1)
     if room.phase is Phase.CANCELED:
-        rows[id(plan)].cancel()  # A canceled task makes nothing that runs.
-    return rows[id(plan)]
-
-
-def _insert(
-    placed: list[trees.Placed], above: Node | None, shared: dict[str, Any]
-) -> dict[int, UserTaskStatus]:
-    """Writes placed nodes level by level; the answer is keyed by the ``id()`` of plan nodes."""
-    rows: dict[int, UserTaskStatus] = {}
-    tree_id = above.tree_id if above else 0
-    for _, nodes in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
-        made = []
-        for node, parent, lft, rght, level in nodes:
-            row = UserTaskStatus(
-                task_id=node.task_id,
-                parent_id=rows[id(parent)].pk if parent else above and above.pk,
-                tree_id=tree_id,
-                lft=lft,
-                rght=rght,
-                level=level,
-                is_container=node.is_container,
-                node_type=node.node_type,
-                task_class=node.task_class,
-                name=node.name,
-                is_named=node.named,
-                total_steps=node.total_steps,
-                allow_failure=node.allow_failure,
-                **shared,
-            )
-            made.append(row)
-            rows[id(node)] = row
-        UserTaskStatus.objects.bulk_create(made, batch_size=BATCH)
-        if made[0].pk is None:
-            _read_pks(made)
-        if not tree_id:
-            tree_id = made[0].tree_id = made[0].pk
-            UserTaskStatus.objects.filter(pk=tree_id).update(tree_id=tree_id)
-    for row in rows.values():
-        row._stored = row._columns()
-    return rows
-
-
-def _read_pks(rows: list[UserTaskStatus]) -> None:
-    """For databases that do not return the keys of inserted rows (MySQL)."""
-    for start in range(0, len(rows), BATCH):
-        batch = {row.task_id: row for row in rows[start : start + BATCH]}
-        found = UserTaskStatus.objects.filter(task_id__in=batch).order_by()
-        for task_id, pk in found.values_list("task_id", "pk"):
-            batch[task_id].pk = pk
-            batch[task_id]._state.adding = False
-            batch[task_id]._state.db = found.db
+        status.cancel()  # A canceled task makes nothing that runs.
+    return status
 
 
 def submit(
@@ -216,7 +162,7 @@ def untracked(send: Callable[[], Any]) -> Any:
 
 def _fail_unsent(tree_id: int, plan: PlanNode, published: set[str], error: Exception) -> None:
     dependencies = graph.dependencies(plan)
-    first = [leaf for leaf in plan.leaves() if not nx.ancestors(dependencies, leaf)]
+    first = [leaf for leaf in plan.leaves() if not dependencies.in_degree(leaf)]
     unsent = [leaf for leaf in first if leaf.task_id not in published]
     blocked = graph.prevented(dependencies, unsent)
     fates = {leaf.task_id: Phase.SKIPPED for leaf in blocked}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
+
+from django.utils.timezone import now
 
 from .phases import Phase
 
@@ -49,6 +52,8 @@ class Execution:
     """When ``phase`` was read (``time.monotonic``)."""
     seen_at: float = field(default_factory=monotonic)
     """When the last sign of life was given."""
+    begun_at: datetime = field(default_factory=now)
+    begun: float = field(default_factory=monotonic)
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a delta is on its way to the database."""
     _events: list[Callable[[Any], None]] = field(default_factory=list)
@@ -65,6 +70,13 @@ class Execution:
     def tree_id(self) -> int:
         """The tree that the leaf is in."""
         return int(self.node.tree_id)
+
+    def time(self) -> datetime:
+        """What time it is, though the host's clock be set meanwhile.
+
+        A task whose signs of life were dated an hour back would be taken for lost.
+        """
+        return self.begun_at + timedelta(seconds=monotonic() - self.begun)
 
     def add(self, completed: int = 0, total: int = 0, state: str | None = None) -> None:
         """Notes what is to be written."""

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-import networkx as nx
-
 from .phases import NodeType
 
+# networkx takes 12 MB, in each worker process too; few of them ever draw a graph.
 if TYPE_CHECKING:
+    import networkx as nx
+
     Graph = nx.DiGraph[Any]
 
 
@@ -54,6 +55,8 @@ def dependencies(root: N) -> Graph:
     failure of ``leaf`` prevents is ``prevented(graph, [leaf])``. A node without children counts
     as a leaf, so a part of a tree may stand for the whole. Size: linear in the number of nodes.
     """
+    import networkx as nx
+
     graph: Graph = nx.DiGraph()
     _add(graph, root)
     return graph
@@ -61,6 +64,8 @@ def dependencies(root: N) -> Graph:
 
 def prevented(graph: Graph, failed: Iterable[Any]) -> list[Any]:
     """The leaves that can never run when those in ``failed`` do not succeed, in no order."""
+    import networkx as nx
+
     found: set[Any] = set()
     for leaf in failed:
         if leaf not in found:

@@ -166,8 +166,9 @@ def _capture(
     if plan is None:
         return capture.untracked(plain)
     app = canvas.app or current_app
-    root.result = signatures.result_of(plan, app)
     capture.submit(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)
+    if root.result is None:
+        root.result = signatures.result_of(plan, app)
     return root.result
 
 

@@ -30,7 +30,7 @@ from . import graph as graphs
 from .breaks import ERROR
 from .conf import artifact_storage
 from .exceptions import TreeOperationRefused
-from .fields import FittingCharField, FittingTextField
+from .fields import FittingCharField, FittingTextField, storable
 from .phases import REPLACES, NodeType, Phase, phase_of
 from .plan import TEXT
 
@@ -65,6 +65,7 @@ class UserTaskStatus(MPTTModel):
     user = models.ForeignKey(
         django_settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
+        db_index=False,  # Two of the indexes below begin with it.
         help_text=_("The user who started the workflow"),
     )
     task_id = models.CharField(max_length=128, help_text=_("ID of the Celery task"))
@@ -74,6 +75,7 @@ class UserTaskStatus(MPTTModel):
         null=True,
         blank=True,
         default=None,
+        db_index=False,  # The index "user_workflows_unfinished" begins with it.
         help_text=_("The node that contains this one; empty for a whole workflow"),
     )
     is_container = models.BooleanField(
@@ -175,8 +177,12 @@ class UserTaskStatus(MPTTModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tree_id", "lft"], name="user_workflows_tree"),
-            models.Index(fields=["user", "-created"], name="user_workflows_user_created"),
+            # Of lists of whole workflows. A partial index would be smaller, but MySQL has none.
+            models.Index(fields=["user", "parent", "-created"], name="user_workflows_roots"),
             models.Index(fields=["user", "action", "subject"], name="user_workflows_action"),
+            # For children, and for the roots that are not finished: a few among very many. An
+            # index on ``settled_at`` would make each end of a leaf change all indexes.
+            models.Index(fields=["parent", "finished_sent_at"], name="user_workflows_unfinished"),
         ]
 
     def __str__(self) -> str:
@@ -493,7 +499,7 @@ class UserTaskStatus(MPTTModel):
             artifact.size = file.size
             artifact.file.save(file.name or name, file, save=False)
         elif text:
-            artifact.size = len(text.encode())
+            artifact.size = len(storable(text).encode())
         artifact.save()
         return artifact
 

@@ -176,7 +176,7 @@ def flush(run: Execution) -> None:
                 leaf.order_by().update(
                     completed_steps=F("completed_steps") + delta.completed,
                     total_steps=F("total_steps") + delta.total,
-                    last_seen_at=now(),
+                    last_seen_at=run.time(),
                     modified=now(),
                 )
                 if delta.state is not None:
@@ -221,6 +221,18 @@ def _say_above(status: Any, text: str) -> None:
             parent.apply_row(state=text)
             parent = parent._state.fields_cache.get("parent")
         parent_id = statuses().filter(pk=parent_id).values_list("parent_id", flat=True).first()
+
+
+def _give_sign_of_life(run: Execution) -> None:
+    """Says that a body still runs, if it is time to: the reaper fails what is silent for long.
+
+    One that cannot be written is still due. So it comes as soon as the database is back, when
+    all that was running there has been silent and the reaper may be quick.
+    """
+    if run.buffered and monotonic() - run.seen_at >= BEAT:
+        leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
+        leaf.order_by().update(last_seen_at=run.time())
+        run.seen_at = monotonic()
 
 
 class _Writer:
@@ -270,14 +282,12 @@ class _Writer:
 
     def _write(self) -> None:
         for run in execution.running():
+            _give_sign_of_life(run)
+        for run in execution.running():
             if run.has_unwritten:
                 self._due.set()
                 if monotonic() - run.checked_at >= INTERVAL:
                     flush(run)
-            if run.buffered and monotonic() - run.seen_at >= BEAT:
-                run.seen_at = monotonic()
-                leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
-                leaf.order_by().update(last_seen_at=now())
         for tree_id in list(self._trees):
             self._trees.discard(tree_id)
             if not containers.roll_up(tree_id, every=ROLL_UP_EVERY):

@@ -15,7 +15,7 @@ from typing import Any
 from celery import current_app
 from celery.result import AsyncResult
 from celery.states import FAILURE, REVOKED, SUCCESS
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils.timesince import timesince
 from django.utils.timezone import now
 from django.utils.translation import gettext
@@ -24,7 +24,7 @@ from . import announcing, breaks, containers, graph, progress, rollup, trees
 from .announcing import announce
 from .conf import settings
 from .models import UserTaskStatus
-from .phases import NodeType, Phase
+from .phases import BREAKS, NodeType, Phase
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,9 @@ GRACE = timedelta(minutes=1)
 RECEIVERS = timedelta(minutes=10)
 #: After this time without a worker a task whose turn has come is reported.
 UNUSUAL = timedelta(hours=1)
-#: What Celery's Redis transport waits before it delivers a message again, in seconds.
+#: What Celery's Redis transport waits before it delivers a message again, in seconds. RabbitMQ
+#: does so at once; there it is the time that is given to a worker to get free.
 VISIBILITY_TIMEOUT = 3600
-
-#: Nodes of one kind that are looked at in one go; the next finds the rest.
-AT_ONCE = 1000
 
 _OUTCOMES = {SUCCESS: Phase.SUCCEEDED, FAILURE: Phase.FAILED, REVOKED: Phase.CANCELED}
 
@@ -63,36 +61,42 @@ class Report:
 def reap() -> Report:
     """Looks once for all that was lost, and repairs it.
 
-    Cost: a query for each kind, and a few for each thing found.
+    Cost: one query; three for each 500 workflows that are open, and one for each 500 containers
+    in them, however many others there are; one for each open workflow in which something has
+    waited for an hour, be it in vain or not; and a few for each thing found.
     """
     report = Report()
-    for leaf in _silent():
-        _reap_silent(leaf, report)
-    for root in _half_settled():
-        if _finish(root):
-            report.settled.append(root.uuid)
-    for root in UserTaskStatus.objects.roots().filter(
-        settled_at__lt=now() - RECEIVERS, finished_sent_at__isnull=True
-    ):
-        if announcing.announce_late(root.pk):
-            report.announced.append(root.uuid)
-    for node, since in _untaken():
-        _reap_untaken(node, since, report)
+    unfinished = UserTaskStatus.objects.roots().filter(finished_sent_at__isnull=True)
+    roots = list(unfinished.order_by("pk").values_list("pk", "uuid", "settled_at"))
+    # By their keys, not by a subquery: PostgreSQL would expect it to find very many.
+    for tree_ids in trees.batches([pk for pk, _, settled_at in roots if settled_at is None]):
+        nodes = UserTaskStatus.objects.active().filter(tree_id__in=tree_ids)
+        for leaf in _silent(nodes):
+            _reap_silent(leaf, report)
+        for root in _half_settled(nodes):
+            if _finish(root):
+                report.settled.append(root.uuid)
+        for node, since in _untaken(nodes):
+            _reap_untaken(node, since, report)
+    for pk, uuid, settled_at in roots:
+        late = settled_at is not None and settled_at < now() - RECEIVERS
+        if late and announcing.announce_late(pk):
+            report.announced.append(uuid)
     return report
 
 
 # -- workers --------------------------------------------------------------------------------------
 
 
-def _silent() -> list[UserTaskStatus]:
-    """Leaves that a worker has started, and of which nothing was heard for long."""
-    started = UserTaskStatus.objects.active().filter(
+def _silent(nodes: Any) -> list[UserTaskStatus]:
+    """Those of these leaves that a worker has started, and of which nothing was heard for long."""
+    started = nodes.filter(
         node_type=NodeType.TASK,
         ended_at__isnull=True,
         phase__in=(Phase.RUNNING, Phase.CANCELED, Phase.FAILED, Phase.SUCCEEDED),
         last_seen_at__lt=now() - settings.LOST_AFTER,
     )
-    return list(started.order_by("last_seen_at")[:AT_ONCE])
+    return list(started.order_by("last_seen_at"))
 
 
 def _reap_silent(leaf: UserTaskStatus, report: Report) -> None:
@@ -103,6 +107,8 @@ def _reap_silent(leaf: UserTaskStatus, report: Report) -> None:
     silence = now() - leaf.last_seen_at
     if silence < settings.LOST_AFTER + _redelivery(leaf):
         return
+    if not UserTaskStatus.objects.filter(pk=leaf.pk, last_seen_at=leaf.last_seen_at).exists():
+        return  # It was heard of in this moment.
     words = gettext("Lost: no sign of life for %(silence)s.") % {
         "silence": timesince(leaf.last_seen_at) if silence >= timedelta(minutes=1) else silence
     }
@@ -137,14 +143,32 @@ def _recover(leaf: UserTaskStatus) -> bool:
 # -- steps ----------------------------------------------------------------------------------------
 
 
-def _half_settled() -> list[UserTaskStatus]:
-    """Open workflows in which nothing has happened for a while, though something has ended."""
-    ended = UserTaskStatus.objects.filter(
-        settled_at__lt=now() - GRACE, parent__settled_at__isnull=True, parent__isnull=False
-    )
-    trees_of_ended = ended.order_by().values("tree_id")
-    roots = UserTaskStatus.objects.roots().active().filter(tree_id__in=trees_of_ended)
-    return list(roots.order_by("pk")[:AT_ONCE])
+def _half_settled(nodes: Any) -> list[UserTaskStatus]:
+    """The roots above these nodes where somebody who settled one has not gone on from there.
+
+    What shows that: a container in which all was settled a while ago, or one that does not show
+    that a child of it has failed or was canceled.
+    """
+    before = now() - GRACE
+    found = nodes.filter(is_container=True).order_by()
+    above = {row.pk: row for row in found.only("tree_id", "phase")}
+    ended = Q(settled_at__lt=before)
+    half = set()
+    for pks in trees.batches(list(above)):
+        children = UserTaskStatus.objects.filter(parent_id__in=pks).order_by().values("parent_id")
+        for child in children.annotate(
+            recent=Count("pk", filter=Q(settled_at__isnull=True) | Q(settled_at__gte=before)),
+            failed=Count("pk", filter=ended & Q(phase=Phase.FAILED, allow_failure=False)),
+            canceled=Count("pk", filter=ended & Q(phase=Phase.CANCELED)),
+        ):
+            node = above[child["parent_id"]]
+            is_half = not child["recent"]
+            is_half |= child["failed"] > 0 and node.phase in BREAKS[Phase.FAILED]
+            is_half |= child["canceled"] > 0 and node.phase in BREAKS[Phase.CANCELED]
+            if is_half:
+                half.add(node.tree_id)
+    roots = UserTaskStatus.objects.in_bulk(half)
+    return [roots[pk] for pk in sorted(roots)]
 
 
 def _finish(root: UserTaskStatus) -> bool:
@@ -166,12 +190,12 @@ def _finish(root: UserTaskStatus) -> bool:
 # -- messages -------------------------------------------------------------------------------------
 
 
-def _untaken() -> Iterator[tuple[trees.TreeNode, Any]]:
-    """Pending leaves whose turn came long ago, and when it came."""
-    old = UserTaskStatus.objects.active().filter(
+def _untaken(nodes: Any) -> Iterator[tuple[trees.TreeNode, Any]]:
+    """Those of these leaves that are pending though their turn came long ago, and when it came."""
+    old = nodes.filter(
         phase__in=(Phase.PENDING, Phase.RETRYING), is_container=False, modified__lt=now() - UNUSUAL
     )
-    for tree_id in old.order_by("tree_id").values_list("tree_id", flat=True).distinct()[:AT_ONCE]:
+    for tree_id in old.order_by("tree_id").values_list("tree_id", flat=True).distinct():
         tree = trees.read(tree_id)
         if tree is None:
             continue

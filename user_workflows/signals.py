@@ -100,7 +100,13 @@ def start_user_task(sender: Any = None, **kwargs: Any) -> None:
         connection = transaction.get_connection()
     except Exception:
         return
-    if not connection.in_atomic_block:
+    if connection.in_atomic_block:
+        return
+    # Of a site that has Celery keep connections, Django's default of no age at all is not meant.
+    kept = (
+        celery_app.conf.get("CELERY_DB_REUSE_MAX") and not connection.settings_dict["CONN_MAX_AGE"]
+    )
+    if not kept or connection.errors_occurred:
         close_old_connections()
 
 

@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -259,12 +260,30 @@ class _Planner:
         for task in sig.tasks:
             members.append(self.node(task, fed, by_name))
             fed, by_name = _RESULT, {}
+        sig.kwargs["tasks"] = _with_chords(sig)
         present = [member for member in members if member is not None]
         steps = _fold(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:
             _say(steps[0], said)
             return steps[0]
         return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
+
+
+def _with_chords(sig: Any) -> list[Any]:
+    """The tasks of a chain, where a group and the step after it are one chord.
+
+    Celery's ``chain()`` makes them one at once. Made only when a chain is sent, as of one that is
+    nested in another, Celery 5.7 forgets to prepare a chord in such a group, and breaks on it.
+    """
+    steps: list[Any] = []
+    for task in reversed(sig.tasks):
+        if steps and isinstance(task, group) and len(task.tasks) > 1:
+            header = group(task.tasks, app=sig._app)
+            header.options["task_id"] = task.options["task_id"]
+            task = _chord(header, steps.pop(), app=sig._app)
+            task.kwargs["header"] = header  # Not only its tasks: it has an id.
+        steps.append(task)
+    return steps[::-1]
 
 
 def _fold(members: list[PlanNode]) -> list[PlanNode]:
@@ -359,6 +378,9 @@ def _short(name: str) -> str:
     return name.rsplit(".", 1)[-1]
 
 
+_parameters = lru_cache(maxsize=1000)(inspect.signature)
+
+
 def bound_arguments(run: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The arguments of a call by name, defaults included, as ``inspect.getcallargs`` has them.
 
@@ -367,7 +389,7 @@ def bound_arguments(run: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[
     Raises:
         TypeError: the function cannot be called like this.
     """
-    bound = inspect.signature(run).bind(*args, **kwargs)
+    bound = _parameters(run).bind(*args, **kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)
 

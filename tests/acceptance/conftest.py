@@ -89,5 +89,29 @@ def worker(request: pytest.FixtureRequest, workers: Callable[[str], Worker]) -> 
 
 
 @pytest.fixture
+def private(db: None, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Makes workers that a test may kill, and sends to the first of them."""
+    made: list[Worker] = []
+
+    def make(name: str = "private", **options: Any) -> Worker:
+        directory = made[0].directory if made else tmp_path
+        worker = Worker(name, directory, **options)
+        if made:
+            worker.queue = made[0].queue
+            worker.log = tmp_path / f"{name}.log"
+        else:
+            worker.app.set_current()
+        worker.start()
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        worker.ask_to_stop()
+    for worker in made:
+        worker.stop()
+
+
+@pytest.fixture
 def user(db: None) -> Any:
     return get_user_model().objects.get_or_create(username="acceptance")[0]

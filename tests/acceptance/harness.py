@@ -174,6 +174,13 @@ class Worker:
                 broker.default_channel.queue_delete(queue)
         self.app.close()
 
+    def revoke(self, task_id: str) -> None:
+        """Revokes a task by hand, and waits until the worker has noted that."""
+        answers = self.app.control.revoke(
+            task_id, destination=[f"celery@{self.name}"], reply=True, timeout=PATIENCE, limit=1
+        )
+        assert answers, f"no answer from {self.name}"
+
     def tail(self, lines: int = 60) -> str:
         """The end of the worker's log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""

@@ -116,6 +116,15 @@ class PostgreSQL(Server):
         options += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
         return [*self._user, self._program("postgres"), *options]
 
+    def start(self) -> None:
+        """Starts the server and waits until it takes connections: it listens before that."""
+        super().start()
+        ask = [self._program("pg_isready"), "--host", "127.0.0.1", "--port", str(self.port)]
+        deadline = time.monotonic() + 60
+        while subprocess.run([*ask, "--quiet"], check=False).returncode:
+            assert time.monotonic() < deadline, "PostgreSQL does not take connections"
+            time.sleep(0.05)
+
     def stop(self) -> None:
         """Ends the server, and with it all connections: SIGINT is its fast shutdown."""
         if self._process is not None:

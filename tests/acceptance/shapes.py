@@ -116,6 +116,13 @@ SHAPES |= {
     "group of chains": lambda c: c.group(c.chain(c.u(1), c.p(2)), c.chain(c.u(3), c.u(4))),
     "group of groups": lambda c: c.group(c.u(1), c.group(c.u(2), c.u(3)), c.u(4)),
     "group of chords": lambda c: c.group(c.chord(c.many(2), c.u(1)), c.chord(c.many(2), c.u())),
+    "chord in a group between steps of a body": lambda c: c.chord(
+        c.many(2), c.chain(c.u(1), c.group(c.chord(c.many(2), c.u()), c.p(2)), c.u(3))
+    ),
+    "chord in a group in a chain in a group": lambda c: c.chain(
+        c.u(1),
+        c.group(c.chain(c.u(2), c.group(c.chord(c.many(2), c.u()), c.p(3)), c.u()), c.u(4)),
+    ),
     "chain of chains": lambda c: c.chain(c.chain(c.u(1), c.u(2)), c.chain(c.u(3), c.u(4)), c.u()),
     "immutable and partial": lambda c: c.chain(c.u(1), c.ui(10), c.u(), c.p(5)),
     "immutable chord body": lambda c: c.chain(c.chord(c.many(3), c.ui(7)), c.u(1)),

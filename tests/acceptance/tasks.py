@@ -10,7 +10,7 @@ from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, connection, transaction
 
-from tests.acceptance.harness import DIRECTORY, write
+from tests.acceptance.harness import DIRECTORY, PATIENCE, write
 from user_workflows.tasks import UserTask
 
 
@@ -44,8 +44,8 @@ def released(tag: str) -> bool:
     return (Path(os.environ[DIRECTORY]) / f"{tag}.go").exists()
 
 
-def wait_for_release(tag: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for_release(tag: str) -> None:
+    deadline = time.monotonic() + 2 * PATIENCE  # Longer than any test waits for what comes first.
     while not released(tag) and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -165,6 +165,20 @@ def die(self: Any, *values: Any, tag: str = "") -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@shared_task(bind=True, base=Steps, acks_late=True, reject_on_worker_lost=True)
+def die_once(self: Any, *values: Any, tag: str = "", steps: int = 2, user_id: Any = None) -> float:
+    """Is killed in the middle, then does it again."""
+    ran(self, tag)
+    died = Path(os.environ[DIRECTORY]) / f"{tag}.died"
+    for number in range(steps):
+        self.status.increment_completed_steps()
+        self.status.set_state(f"Step {number + 1}")  # So that the steps are written.
+        if not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return total(values)
+
+
 class Prepared(Task):
     """A task class with a ``before_start`` of its own, which knows nothing of ours."""
 
@@ -192,6 +206,20 @@ def hold(
     time.sleep(0.6)  # Longer than what was read before counts as news.
     self.status.increment_completed_steps()
     write("went on", tag, self.request.id)
+    return total(values)
+
+
+@shared_task(bind=True, base=Steps)
+def hold_on(self: Any, *values: Any, tag: str = "", steps: int = 1, user_id: Any = None) -> float:
+    """Waits, and takes its cancellation for an error like any other."""
+    ran(self, tag)
+    wait_for_release(tag)
+    time.sleep(0.6)
+    try:
+        self.status.increment_completed_steps()
+    except Exception as error:
+        write("caught", tag, self.request.id, error=type(error).__name__)
+        self.status.fail(f"It went wrong: {error}")
     return total(values)
 
 
@@ -237,14 +265,17 @@ def tracked_loop(
     tag: str = "",
     steps: int = 1,
     pause: float = 0,
+    stops_at: int = -1,
     fails: bool = False,
     watched: bool = False,
     user_id: Any = None,
 ) -> float:
     ran(self, tag)
-    for _ in self.track(range(steps)):
+    for number in self.track(range(steps)):
         if pause:
             time.sleep(pause)
+        if number == stops_at:
+            wait_for_release(tag)
     if fails:
         raise ValueError("All that for nothing.")
     return total(values)
@@ -293,16 +324,28 @@ def made(what: str, tag: str) -> Any:
         "chord": lambda: chord([one("x"), one("y", 2)], work.s(tag=f"{tag}.z")),
         "nested": lambda: chain(one("x"), chord([one("y"), one("v")], work.s(tag=f"{tag}.z"))),
         "again": lambda: become.si(tag=f"{tag}.x", into="chain"),
+        "held": lambda: chain(hold.si(1, tag=f"{tag}.x"), one("y", 2)),
         "failing": lambda: chain(fail_work.si(tag=f"{tag}.x"), one("y")),
     }[what]()
 
 
 @shared_task(bind=True, base=Steps)
 def become(
-    self: Any, *values: Any, tag: str = "", into: str = "task", steps: int = 1, user_id: Any = None
+    self: Any,
+    *values: Any,
+    tag: str = "",
+    into: str = "task",
+    failures: int = 0,
+    go: str = "",
+    steps: int = 1,
+    user_id: Any = None,
 ) -> Any:
-    """Is replaced with something."""
+    """Is replaced with something, at a later attempt or when it is let go if told."""
     ran(self, tag)
+    if self.request.retries < failures:
+        raise self.retry(countdown=0.05)
+    if go:
+        wait_for_release(go)
     return self.replace(made(into, tag))
 
 

@@ -55,7 +55,7 @@ def test_a_workflow_made_of_a_generator_can_be_submitted_twice(worker: Worker, u
     for _ in range(2):
         root = flow.delay()
         assert len(list(settled(root).tree().leaves())) == 5
-        results.append(root.result.get(timeout=5))
+        results.append(root.result.get(timeout=PATIENCE))
     assert results == [6, 6]
 
 
@@ -68,7 +68,7 @@ def test_one_signature_used_three_times_runs_three_times(
     root = workflow(whose([same, same, same]), user=user).delay()
     ids = {leaf.task_id for leaf in settled(root).tree().leaves()}
 
-    assert root.result.get(timeout=5) == [1, 1, 1]
+    assert root.result.get(timeout=PATIENCE) == [1, 1, 1]
     assert worker.ran(*ids) == dict.fromkeys(ids, 1)
     assert len(ids) == 3
 

@@ -1,15 +1,18 @@
 """Canceling what real workers are busy with."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from celery.result import AsyncResult
 
 from tests.acceptance import tasks
-from tests.acceptance.harness import PATIENCE, Worker
+from tests.acceptance.harness import PATIENCE, Worker, until
 from tests.acceptance.trees import (
     bodies,
     caused,
+    drain,
+    errors,
     leaf,
     phases,
     settled,
@@ -72,12 +75,15 @@ def test_canceled_chord_headers_that_wait_never_run_and_all_is_settled_at_once(
 ) -> None:
     if not told:
         monkeypatch.setattr(handlers, "tell_workers", lambda *args, **kwargs: None)
-    header = [step(tasks.work, name).set(countdown=1) for name in "abc"]
-    root = workflow(chain(chord(header, step(tasks.work, "body")), step(tasks.add, "d")), user=user)
-    status = root.delay()
-    UserTaskStatus.objects.get(pk=status.pk).cancel()
-    after = settled(status, timeout=1)
-    tasks.add.s().apply_async(countdown=1.3).get(timeout=PATIENCE)
+    for countdown in (1, 5, 25):
+        header = [step(tasks.work, name).set(countdown=countdown) for name in "abc"]
+        canvas = chain(chord(header, step(tasks.work, "body")), step(tasks.add, "d"))
+        root = workflow(canvas, user=user).delay()
+        if UserTaskStatus.objects.get(pk=root.pk).cancel().pending == 5:
+            break  # Else this machine was too slow: they ran before they could be canceled.
+    after = UserTaskStatus.objects.get(pk=root.pk)
+    assert after.is_settled and after.finished_sent_at
+    tasks.add.s().apply_async(countdown=countdown + 0.3).get(timeout=PATIENCE)
 
     assert set(phases(after).values()) == {CANCELED}, show(after)
     assert not bodies(worker, after)
@@ -100,6 +106,70 @@ def test_canceling_a_branch_leaves_the_others_and_skips_what_waits_for_it(
     assert set(caused(root)) == {"after"}
     assert bodies(worker, root) == {"branch": 1, "sibling": 1}
     assert_finished_once(worker, root)
+
+
+def test_a_task_that_takes_its_cancellation_for_an_error_stays_canceled(
+    worker: Worker, user: Any
+) -> None:
+    canvas = chain(step(tasks.hold_on, "clings"), step(tasks.add, "b"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "clings")
+    UserTaskStatus.objects.get(pk=root.pk).cancel()
+    worker.let_go("clings")
+    after = settled(root)
+
+    [caught] = worker.events("caught", "clings")
+    assert caught.more["error"] == "TaskCanceledException"
+    assert phases(after) == {"clings": CANCELED, "b": CANCELED}, show(after)
+    assert after.phase == CANCELED
+    assert errors(leaf(after, "clings")) == errors(after) == []
+    assert bodies(worker, after) == {"clings": 1}
+    assert_finished_once(worker, after)
+
+
+def test_a_cancellation_holds_when_workers_that_were_all_down_come_up(
+    private: Callable[..., Worker], user: Any
+) -> None:
+    worker = private()
+    worker.kill()
+    header = [step(tasks.work, "user"), step(tasks.add, "plain"), step(tasks.prepared, "prepared")]
+    canvases = [
+        chord(header, step(tasks.work, "body")),
+        group(chain(step(tasks.work, "a"), step(tasks.add, "b")), step(tasks.add, "c")),
+        step(tasks.work, "alone"),
+    ]
+    roots = [workflow(canvas, user=user).delay() for canvas in canvases]
+    done = [UserTaskStatus.objects.get(pk=root.pk).cancel() for root in roots]
+    after = [settled(root, timeout=1) for root in roots]
+    worker.start()
+    drain(worker)
+
+    assert [c.pending for c in done] == [4, 3, 1]
+    assert {phase for root in after for phase in phases(root).values()} == {CANCELED}
+    assert worker.events("ran") == [e for e in worker.events("ran") if e.tag == ""]
+    assert not worker.events("before_start")
+    # Nothing waits in vain, in Celery either.
+    for name in ("user", "plain", "prepared", "body"):
+        result = AsyncResult(leaf(after[0], name).task_id, app=worker.app)
+        until(result.ready, f"a result of {name}")
+        assert not result.successful()
+
+
+@pytest.mark.parametrize("worker", ["threads", "solo"], indirect=True)
+def test_force_where_nothing_can_be_killed_is_asking_to_stop(worker: Worker, user: Any) -> None:
+    canvas = chain(step(tasks.hold, "unkillable"), step(tasks.work, "b"))
+    root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "unkillable")
+    done = UserTaskStatus.objects.get(pk=root.pk).cancel(force=True)
+    worker.let_go("unkillable")
+    after = settled(root)
+
+    assert (done.pending, done.running) == (1, 1)
+    assert phases(after) == {"unkillable": CANCELED, "b": CANCELED}, show(after)
+    assert worker.events("released", "unkillable")
+    assert not worker.events("went on", "unkillable")
+    assert bodies(worker, after) == {"unkillable": 1}
+    assert_finished_once(worker, after)
 
 
 def test_a_forced_cancellation_ends_a_task_that_makes_no_progress_call(

@@ -31,7 +31,7 @@ def test_a_connection_that_was_ended_does_not_lose_the_final_state(
     assert worker.events("cut off", "cut")
     assert phases(after) == {"cut": Phase.SUCCEEDED, "b": Phase.SUCCEEDED}, show(after)
     assert after.completed_steps == after.total_steps == 4
-    assert root.result.get(timeout=5) == 2
+    assert root.result.get(timeout=PATIENCE) == 2
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def test_a_database_that_is_away_for_a_moment_does_not_lose_states(
 
     assert set(phases(after).values()) == {Phase.SUCCEEDED}, show(after)
     assert bodies(worker, after) == {"m1": 1, "m2": 1, "body": 1}
-    assert root.result.get(timeout=5) == 3
+    assert root.result.get(timeout=PATIENCE) == 3
 
 
 @pytest.mark.parametrize("worker", ["no-database"], indirect=True)

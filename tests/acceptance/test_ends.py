@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from celery import signature
+from django.db import transaction
 from django.utils.timezone import now
 
 from tests.acceptance import tasks
-from tests.acceptance.harness import Worker
+from tests.acceptance.harness import PATIENCE, Worker
 from tests.acceptance.trees import (
     assert_signals_were_sent_once,
     bodies,
@@ -49,6 +50,21 @@ def test_a_task_that_was_ended_has_failed_once_in_words(
     assert_signals_were_sent_once(worker, root)
 
 
+def test_a_killed_process_whose_message_is_given_back_does_it_again(
+    worker: Worker, user: Any
+) -> None:
+    header = [step(tasks.die_once, "reborn", 1, steps=2), step(tasks.add, "a", 1)]
+    root = workflow(chord(header, step(tasks.work, "b")), user=user).delay()
+    after = settled(root)
+
+    assert phases(after) == {"reborn": DONE, "a": DONE, "b": DONE}, show(after)
+    assert leaf(after, "reborn").attempts == 2
+    assert errors(leaf(after, "reborn")) == []
+    assert (after.completed_steps, after.total_steps) == (4, 4)
+    assert bodies(worker, after) == {"reborn": 2, "a": 1, "b": 1}
+    assert_signals_were_sent_once(worker, after)
+
+
 def test_a_task_that_the_worker_does_not_know_has_failed(worker: Worker, user: Any) -> None:
     unknown = tracked(signature("no.such.task", app=worker.app), name="x")
     root = settled(workflow(chain(unknown, step(tasks.work, "b")), user=user).delay())
@@ -58,9 +74,9 @@ def test_a_task_that_the_worker_does_not_know_has_failed(worker: Worker, user: A
 
 
 def test_a_task_revoked_before_it_started_is_canceled(worker: Worker, user: Any) -> None:
-    waiting = step(tasks.work, "x").set(countdown=1.5)
-    root = workflow(chain(waiting, step(tasks.work, "b")), user=user).delay()
-    worker.app.control.revoke(leaf(root, "x").task_id)
+    with transaction.atomic():
+        root = workflow(chain(step(tasks.work, "x"), step(tasks.work, "b")), user=user).delay()
+        worker.revoke(leaf(root, "x").task_id)
     root = settled(root)
 
     assert phases(root) == {"x": Phase.CANCELED, "b": SKIPPED}, show(root)
@@ -107,7 +123,7 @@ def test_a_task_that_succeeds_at_a_later_attempt(worker: Worker, user: Any, fail
     assert leaf(after, "x").attempts == failures + 1
     assert bodies(worker, after) == {"x": failures + 1, "b": 1}
     assert (after.completed_steps, after.total_steps) == (4, 4)
-    assert root.result.get(timeout=5) == 5
+    assert root.result.get(timeout=PATIENCE) == 5
     assert_signals_were_sent_once(worker, after)
 
 
@@ -131,5 +147,5 @@ def test_a_plain_task_that_asks_for_another_attempt(worker: Worker, user: Any) -
 
     assert phases(after) == {"x": DONE, "a": DONE, "body": DONE}, show(after)
     assert leaf(after, "x").attempts == 3
-    assert root.result.get(timeout=5) == 3
+    assert root.result.get(timeout=PATIENCE) == 3
     assert bodies(worker, after) == {"x": 3, "a": 1, "body": 1}

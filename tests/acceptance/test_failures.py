@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance import tasks
-from tests.acceptance.harness import Worker, is_redis
+from tests.acceptance.harness import PATIENCE, Worker, is_redis
 from tests.acceptance.trees import (
     assert_signals_were_sent_once,
     bodies,
@@ -133,7 +133,7 @@ def test_a_chain_goes_on_after_a_task_that_may_fail(worker: Worker, user: Any, w
     assert after.phase == Phase.PARTIAL
     assert bodies(worker, after) == {"a": 1, "x": 1, "b": 1}
     if way == "fail_work":
-        assert root.result.get(timeout=5) == 5
+        assert root.result.get(timeout=PATIENCE) == 5
 
 
 def test_a_chord_body_runs_after_a_header_that_may_fail(worker: Worker, user: Any) -> None:
@@ -143,6 +143,6 @@ def test_a_chord_body_runs_after_a_header_that_may_fail(worker: Worker, user: An
 
     assert phases(after) == {"a": DONE, "x": FAILED, "b": DONE, "body": DONE}
     assert after.phase == Phase.PARTIAL
-    assert root.result.get(timeout=5) == 2
+    assert root.result.get(timeout=PATIENCE) == 2
     assert [failure.name for failure in after.failures()] == ["x"]
     assert errors(leaf(after, "x")) == ["The oven is cold."]

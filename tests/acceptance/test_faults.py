@@ -6,7 +6,7 @@ Each test says what the user sees, and that nothing is left hanging.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.acceptance import tasks
 from tests.acceptance.harness import Worker, until
 from tests.acceptance.services import PostgreSQL, Redis
 from tests.acceptance.trees import caused, drain, errors, leaf, phases, settled, show, step
-from user_workflows import reaper
+from user_workflows import reaper, trees
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
@@ -35,30 +35,6 @@ LATE = {
     "task_acks_late": True,
     "broker_transport_options": {"visibility_timeout": VISIBILITY, "unacked_mutex_expire": 1},
 }
-
-
-@pytest.fixture
-def private(db: None, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Makes workers that a test may kill, and sends to the first of them."""
-    made: list[Worker] = []
-
-    def make(name: str = "private", **options: Any) -> Worker:
-        directory = made[0].directory if made else tmp_path
-        worker = Worker(name, directory, **options)
-        if made:
-            worker.queue = made[0].queue
-            worker.log = tmp_path / f"{name}.log"
-        else:
-            worker.app.set_current()
-        worker.start()
-        made.append(worker)
-        return worker
-
-    yield make
-    for worker in made:
-        worker.ask_to_stop()
-    for worker in made:
-        worker.stop()
 
 
 @pytest.fixture
@@ -122,6 +98,28 @@ def test_a_killed_worker_with_late_acknowledgement_does_it_again(private: Any, u
     assert leaf(after, "again").attempts == 2
     assert (after.completed_steps, after.total_steps) == (4, 4)
     assert len(worker.events("ran", "b")) == 1
+
+
+def test_a_killed_worker_that_does_it_again_lets_a_task_grow_once(private: Any, user: Any) -> None:
+    worker = private(conf=LATE)
+    grows = tasks.become.s(tag="again", into="again", go="again")
+    root = workflow(chord([step(tasks.work, "a", 1), grows], tasks.work.s(tag="body")), user=user)
+    root = root.delay()
+    worker.wait_for("ran", "again")
+    until(lambda: phases(root)["a"] is DONE, "the other task to end")
+    worker.kill()
+    time.sleep(VISIBILITY)
+    worker.start()
+    until(lambda: len(worker.events("ran", "again")) == 2, "a second delivery")
+    worker.let_go("again")
+    after = settled(root)
+    drain(worker)
+
+    names = {"a", "again.x.x", "again.x.y", "body"}
+    assert phases(after) == dict.fromkeys(names, DONE), show(after)
+    assert after.total_steps == after.completed_steps == 4
+    assert trees.faults(root.tree_id) == []
+    assert len(worker.events("ran", "again.x")) == len(worker.events("ran", "body")) == 1
 
 
 @pytest.mark.usefixtures("impatient")
@@ -212,13 +210,14 @@ def test_a_message_with_a_malformed_body_is_reported_as_not_taken(
 
     with monkeypatch.context() as patched:
         patched.setattr(Producer, "publish", mangled)
-        root = workflow(chain(step(tasks.work, "x"), step(tasks.work, "b")), user=user).delay()
+        canvas = chain(step(tasks.work, "mangled"), step(tasks.work, "b"))
+        root = workflow(canvas, user=user).delay()
     after = reaped(root)
 
-    assert phases(after) == {"x": FAILED, "b": SKIPPED}, show(after)
-    assert errors(leaf(after, "x"))[0].startswith("Lost: no worker has taken it since")
+    assert phases(after) == {"mangled": FAILED, "b": SKIPPED}, show(after)
+    assert errors(leaf(after, "mangled"))[0].startswith("Lost: no worker has taken it since")
     drain(worker)
-    assert not worker.events("ran", "x")
+    assert not worker.events("ran", "mangled")
 
 
 @pytest.fixture

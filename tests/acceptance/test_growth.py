@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from kombu.messaging import Producer
 
 from tests.acceptance import tasks
-from tests.acceptance.harness import Worker, is_redis
+from tests.acceptance.harness import PATIENCE, Worker, is_redis
 from tests.acceptance.trees import (
     assert_signals_were_sent_once,
     bodies,
@@ -82,8 +83,58 @@ def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: st
     assert replaced.count() == (2 if into == "again" else 1)
     sound(worker, after)
     assert_signals_were_sent_once(worker, after)
-    result = root.result.get(timeout=10)
+    result = root.result.get(timeout=PATIENCE)
     assert tasks.total(result) == expected(number)
+
+
+def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -> None:
+    build, expected = PLACES["in a header"]
+    grows = tasks.become.s(tag="in time", into="again", failures=2)
+    root = workflow(build(grows), user=user).delay()
+    after = settled(root)
+    drain(worker)
+
+    names = {"a", "in time.x.x", "in time.x.y", "body", "b"}
+    assert phases(after) == dict.fromkeys(names, DONE), show(after)
+    assert (after.completed_steps, after.total_steps) == (5, 5)
+    assert len(worker.events("ran", "in time")) == 3
+    assert len(worker.events("ran", "in time.x")) == len(worker.events("ran", "in time.x.y")) == 1
+    assert trees.faults(root.tree_id) == []
+    assert_signals_were_sent_once(worker, after)
+    assert tasks.total(root.result.get(timeout=10)) == expected(2)
+
+
+def test_a_message_of_a_task_that_was_replaced_adds_nothing_when_it_comes_again(
+    worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canvas = chord(
+        [one("a"), tasks.become.s(tag="comes twice", into="held")], step(tasks.work, "body")
+    )
+    publish, sent = Producer.publish, []
+
+    def note(self: Any, body: Any, **kwargs: Any) -> Any:
+        sent.append((body, kwargs))
+        return publish(self, body, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Producer, "publish", note)
+        root = workflow(canvas, user=user).delay()
+    worker.wait_for("ran", "comes twice.x")
+    again = [(b, k) for b, k in sent if k["headers"]["task"] == tasks.become.name]
+    with worker.app.producer_pool.acquire() as producer:
+        publish(producer, again[0][0], **again[0][1])
+    tasks.add.si().apply_async().get(timeout=PATIENCE)  # The other process of the pool has it.
+    before = phases(root)
+    worker.let_go("comes twice.x")
+    after = settled(root)
+
+    names = {"a", "comes twice.x", "comes twice.y", "body"}
+    assert set(before) == names, show(root)
+    assert phases(after) == dict.fromkeys(names, DONE), show(after)
+    assert after.total_steps == 4
+    sound(worker, after)
+    assert len(worker.events("ran", "comes twice")) == 1
+    assert tasks.total(root.result.get(timeout=10)) == 3
 
 
 @pytest.mark.parametrize("place", ["in a chain", "in a header"])
@@ -124,7 +175,7 @@ def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
     sender = leaf(after, "g")
     assert sender.is_container
     assert all(leaf(after, name).is_descendant_of(sender) for name in grown)
-    assert root.result.get(timeout=5) == 7
+    assert root.result.get(timeout=PATIENCE) == 7
     sound(worker, after)
     assert_signals_were_sent_once(worker, after)
 
@@ -149,7 +200,7 @@ def test_tasks_added_to_a_chord_are_waited_for(worker: Worker, user: Any) -> Non
     after = settled(root)
 
     assert phases(after) == dict.fromkeys(("a", "g", "g.x", "g.y", "body"), DONE), show(after)
-    assert root.result.get(timeout=5) == 36
+    assert root.result.get(timeout=PATIENCE) == 36
     sound(worker, after)
 
 

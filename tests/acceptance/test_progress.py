@@ -34,9 +34,9 @@ def test_a_task_in_a_transaction_of_its_own_holds_no_lock_on_the_tree(
     root = workflow(canvas, user=user).delay()
     worker.wait_for("inside", tag)
     try:
-        until(lambda: WAYS[way](root), f"to see the {way} from outside\n{show(root)}", 5)
+        until(lambda: WAYS[way](root), f"to see the {way} from outside\n{show(root)}")
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '2s'")
+            cursor.execute("SET LOCAL lock_timeout = '20s'")
             UserTaskStatus.objects.filter(tree_id=root.pk).update(modified=F("modified"))
         assert not worker.events("committed", tag)
     finally:
@@ -55,26 +55,31 @@ def test_a_tracked_loop_costs_few_writes_and_counts_exactly(worker: Worker, user
     loop = step(tasks.tracked_loop, "loop", steps=2000, pause=0.001, watched=True)
     root = settled(workflow(chain(loop, step(tasks.work, "b")), user=user).delay())
     task_id = leaf(root, "loop").task_id
-    statements = [e.more["sql"] for e in worker.events("statement") if e.task_id == task_id]
+    events = [event for event in worker.events("statement") if event.task_id == task_id]
+    statements = [event.more["sql"] for event in events]
     written = [sql for sql in statements if sql.startswith("UPDATE")]
+    took = events[-1].at - events[0].at  # Writes are every half second, however slow all is.
 
     assert phases(root) == {"loop": Phase.SUCCEEDED, "b": Phase.SUCCEEDED}
     assert (root.completed_steps, root.total_steps) == (2001, 2001)
-    assert 2 <= len(written) <= 40, written
-    assert len(statements) <= 120
+    assert 2 <= len(written) <= 10 + 6 * took, written
+    assert len(statements) <= 30 + 18 * took
 
 
 @pytest.mark.parametrize("worker", ["prefork", "threads"], indirect=True)
 def test_progress_is_seen_while_a_silent_loop_runs(worker: Worker, user: Any) -> None:
-    loops = [step(tasks.tracked_loop, f"seen {name}", steps=15, pause=0.1) for name in ("a", "b")]
+    tags = [f"seen {name}, {worker.kind}" for name in ("a", "b")]
+    loops = [step(tasks.tracked_loop, tag, steps=15, stops_at=5) for tag in tags]
     root = workflow(group(loops), user=user).delay()
 
     def stored() -> tuple[int, int]:
         row = UserTaskStatus.objects.get(pk=root.pk)
         return row.completed_steps, row.total_steps
 
-    until(lambda: 0 < stored()[0] < 30, "the stored sum of the root to move", 10)
-    assert 0 < root.tree().completed_steps <= 30
+    until(lambda: stored() == (10, 30), "the stored sum of the root to move")
+    assert root.tree().completed_steps == 10
+    for tag in tags:
+        worker.let_go(tag)
     assert settled(root).completed_steps == 30
 
 

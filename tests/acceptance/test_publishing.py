@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
 from tests.acceptance import tasks
-from tests.acceptance.harness import Worker, make_app
+from tests.acceptance.harness import PATIENCE, Worker, make_app
 from tests.acceptance.trees import bodies, caused, errors, leaf, phases, settled, show, step
 from user_workflows import trees
 from user_workflows.canvas import chain, chord, group, workflow
@@ -32,7 +32,7 @@ def test_in_a_transaction_publishing_waits_for_the_commit(worker: Worker, user: 
 
     assert phases(after) == {"a": DONE, "b": DONE}
     assert early == root.result.id == leaf(after, "b").task_id
-    assert root.result.get(timeout=5) == 2
+    assert root.result.get(timeout=PATIENCE) == 2
 
 
 def test_after_a_rollback_nothing_is_published(worker: Worker, user: Any) -> None:

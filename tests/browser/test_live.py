@@ -135,6 +135,22 @@ def test_focus_expansion_scroll_and_selection_survive(learner: Any, browse: Brow
     expect(row(page, part(root, "Part 2.0"))).to_be_hidden()
 
 
+def test_a_button_does_not_turn_into_another_one(learner: Any, browse: Browse) -> None:
+    root = many(3, learner)
+    begin(root, "Prepare")
+    page = browse(root)
+    head = page.locator(".uw-head")
+    cancel = head.get_by_role("link", name="Cancel")
+    cancel.focus()
+    part(root, "Prepare").add_artifact("x", text="y")
+    expect(head.get_by_role("link", name="Download all")).to_be_visible()
+    expect(cancel).to_be_focused()
+    scenes.settled(root)
+    delete = head.get_by_role("link", name="Delete")
+    expect(delete).to_be_visible()
+    expect(delete).not_to_be_focused()
+
+
 def test_a_hidden_tab_does_not_ask(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from user_workflows.models import UserTaskStatus
-from user_workflows.phases import Phase
+from user_workflows.phases import NodeType, Phase
 
 from .crew import Result, finished, stopped
 
@@ -65,14 +65,17 @@ def assert_settled(tree_id: int) -> None:
         assert node.settled_at is not None, f"{node.name} ({node.phase}) was left open"
         if node.parent_id is not None:
             children[node.parent_id].append(node)
+    sums: dict[int, Counter[str]] = {}
     for node in reversed(rows.values()):
-        if not children[node.pk]:
-            assert node.completed_steps <= node.total_steps, node.name
-            continue
         inside = children[node.pk]
-        assert node.phase == expected_verdict(inside), (node.name, [c.phase for c in inside])
-        sums = sum(c.completed_steps for c in inside), sum(c.total_steps for c in inside)
-        assert (node.completed_steps, node.total_steps) == sums, node.name
+        sums[node.pk] = sum((sums[child.pk] for child in inside), Counter())
+        own = Counter(done=node.completed_steps, steps=node.total_steps)
+        if node.node_type == NodeType.TASK:
+            assert node.completed_steps <= node.total_steps, node.name
+            sums[node.pk] += own  # What it has sent comes on top.
+        elif inside:
+            assert node.phase == expected_verdict(inside), (node.name, [c.phase for c in inside])
+            assert own == sums[node.pk], node.name
 
 
 def assert_announced_once(roots: Sequence[UserTaskStatus], results: Sequence[Result]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.utils.timezone import now
 
-from user_workflows import capture, containers, progress, rollup
+from user_workflows import capture, containers, progress, reaper, rollup
 from user_workflows.execution import Execution
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
@@ -289,3 +290,12 @@ def settle_share(me: Member, leaves: list[int]) -> tuple[float, float]:
     for node in share:
         rollup.settle(node, Phase.SUCCEEDED, attempt=1)
     return start, time.time()
+
+
+# -- reaping --------------------------------------------------------------------------------------
+
+
+def reap(me: Member) -> dict[str, list[Any]]:
+    """Looks for what was lost, at the same instant as all others."""
+    me.together()
+    return asdict(reaper.reap())

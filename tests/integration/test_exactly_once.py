@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils.timezone import now
 
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
-from user_workflows.phases import Phase
+from user_workflows.phases import NodeType, Phase
 
 from . import jobs
 from .checks import assert_announced_once, assert_intact, assert_settled
 from .crew import Crew
-from .planned import by_name, group_of, nested, stored
+from .planned import by_name, container, group_of, leaf, nested, stored
 
 #: Trees of one run.
 TREES = {"postgresql": 24, "mysql": 8}
@@ -71,8 +73,8 @@ def test_contradicting_ends_of_one_leaf_take_effect_once(crew: Crew, server: str
     assert_settled(root.pk)
     assert_announced_once([root], [*results, *again])
     texts = Counter(UserTaskArtifact.objects.values_list("status_id", flat=True))
-    for leaf in UserTaskStatus.objects.filter(pk__in=leaves):
-        assert texts[leaf.pk] == (leaf.phase == Phase.FAILED), leaf.phase
+    for ended in UserTaskStatus.objects.filter(pk__in=leaves):
+        assert texts[ended.pk] == (ended.phase == Phase.FAILED), ended.phase
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -123,3 +125,38 @@ def _assert_explained(
         elif below:
             assert node.phase == Phase.PARTIAL
     assert not artifacts
+
+
+def test_what_was_lost_is_found_once_by_reapers_that_look_at_the_same_time(
+    crew: Crew, server: str
+) -> None:
+    """Leaves whose worker was killed, roots that nobody settled, ends that nobody was told."""
+    long_ago = now() - timedelta(hours=1)
+    roots: dict[str, list[UserTaskStatus]] = {"lost": [], "settled": [], "announced": []}
+    for number in range(3 * TREES[server]):
+        kind = ("lost", "settled", "announced")[number % 3]
+        root = stored(container(NodeType.CHAIN, "root", [leaf("a"), leaf("b")]))
+        nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
+        if kind == "lost":
+            nodes.filter(name="a").update(phase=Phase.RUNNING, last_seen_at=long_ago)
+        else:
+            ended = nodes.filter(is_container=False) if kind == "settled" else nodes
+            ended.update(phase=Phase.SUCCEEDED, settled_at=long_ago, completed_steps=1)
+        roots[kind].append(root)
+
+    results = crew.run(jobs.reap)
+
+    found = {kind: Counter(uuid for r in results for uuid in r.value[kind]) for kind in roots}
+    for kind in roots:
+        if kind != "lost":
+            assert found[kind] == Counter(root.uuid for root in roots[kind])
+    lost = UserTaskStatus.objects.filter(tree_id__in=[r.pk for r in roots["lost"]], name="a")
+    assert found["lost"] == Counter(lost.values_list("uuid", flat=True))
+    ends = Counter(end for result in results for end in result.finished)
+    verdicts = {"lost": Phase.FAILED, "settled": Phase.SUCCEEDED, "announced": Phase.SUCCEEDED}
+    assert ends == Counter((r.pk, str(verdicts[kind])) for kind in roots for r in roots[kind])
+    assert set(Counter(pk for result in results for pk in result.stopped).values()) == {1}
+    for root in (*roots["lost"], *roots["settled"]):
+        assert_settled(root.pk)
+    texts = UserTaskArtifact.objects.filter(status__in=lost).values_list("status_id", flat=True)
+    assert Counter(texts) == Counter(lost.values_list("pk", flat=True))

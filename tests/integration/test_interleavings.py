@@ -9,13 +9,13 @@ import pytest
 from django.db import transaction
 
 from tests.helpers import signals
-from user_workflows import rollup
+from user_workflows import capture, rollup
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.trees import TreeNode
 
 from . import jobs
-from .checks import assert_announced_once, assert_settled, rows_of
+from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
 from .interleaving import MANY, interrupted
 from .planned import by_name, container, leaf, stored
@@ -61,6 +61,20 @@ def cancel_in_transaction(tree: Tree, name: str) -> None:
         jobs.read(tree[name].pk)
 
 
+def send(tree: Tree, name: str) -> None:
+    """The body sends a chain, for which nobody waits."""
+    plan = container(NodeType.CHAIN, "sent", [leaf("s1"), leaf("s2")])
+    plan.allow_failure = True
+    capture.graft(tree[name], plan)
+
+
+def become(tree: Tree, name: str) -> None:
+    """The task is replaced with a chain, whose last task takes over its id."""
+    plan = container(NodeType.CHAIN, "new", [leaf("n1"), leaf("n2")])
+    plan.children[-1].task_id = tree[name].task_id
+    capture.graft(tree[name], plan, in_place_of=0)
+
+
 def send_in_vain(tree: Tree, name: str) -> None:
     """Publishing broke before ``name`` was sent."""
     fates = {tree[name].pk: Phase.FAILED}
@@ -95,6 +109,20 @@ ON_POSTGRESQL = [
     (cancel, "header", finish_in_transaction, "b"),
     (cancel_in_transaction, "header", finish, "b"),
     (begin, "b", cancel, "root"),
+    (send, "a", cancel, "root"),
+    (cancel, "root", send, "a"),
+    (send, "a", fail, "b"),
+    (fail, "b", send, "a"),
+    (finish, "b", send, "a"),
+    (become, "a", cancel, "root"),
+    (cancel, "root", become, "a"),
+    (cancel, "a", become, "a"),
+    (become, "a", become, "b"),
+    (become, "a", fail, "b"),
+    (fail, "b", become, "a"),
+    (finish, "b", become, "a"),
+    (cancel, "root", cancel, "root"),
+    (cancel, "header", cancel, "c"),
     (send_in_vain, "c", finish, "a"),
     (send_in_vain, "c", fail, "c"),
     (send_in_vain, "c", fail, "b"),
@@ -154,6 +182,7 @@ def _meet(pair: Pair) -> None:
                 _go_on(tree)
                 ends = [(pk, str(verdict)) for pk, verdict in heard["finished"]]
                 assert_settled(tree["root"].pk)
+                assert_bounds(tree["root"].pk)
                 assert_announced_once([tree["root"]], [Result(None, heard["stopped"], ends)])
                 _assert_explained(tree["root"].pk)
             except AssertionError as error:
@@ -180,14 +209,14 @@ def _assert_nothing_lost(tree: Tree, acts: set[tuple[Act, str]]) -> None:
         if node.settled_at is None and node.parent_id is not None:
             assert nodes[node.parent_id].settled_at is None, f"{node.name} is open in a settled one"
         canceled = {(cancel, "root"), (cancel, node.name)} & acts
-        if canceled and not node.is_container:
+        if canceled and node.node_type == NodeType.TASK:
             assert node.phase in TERMINAL, f"{node.name} is {node.phase} though it was canceled"
 
 
 def _go_on(tree: Tree) -> None:
     """What runs ends, then what is left runs: the workers after the two have met."""
     for node in rows_of(tree["root"].pk).values():
-        if not node.is_container and node.settled_at is None:
+        if node.node_type == NodeType.TASK and node.settled_at is None:
             rollup.settle(node, Phase.SUCCEEDED)
 
 

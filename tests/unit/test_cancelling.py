@@ -10,7 +10,7 @@ from celery import current_app
 from django.utils.timezone import now
 
 from tests.helpers import assert_tree_is_sound, leaf, node, phases, queries, signals, stored
-from user_workflows import cancel, rollup
+from user_workflows import cancel, capture, rollup
 from user_workflows.cancel import Cancellation
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
@@ -153,6 +153,27 @@ def test_with_force_what_runs_is_killed(
     with django_capture_on_commit_callbacks(execute=True):
         nodes["r"].cancel(force=True)
     assert told == [({"b2", "c", "d"}, False), ({"b1"}, True)]
+
+
+def test_with_force_what_was_only_asked_to_stop_before_is_killed(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    nodes["r"].cancel()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["r"].cancel(force=True) == Cancellation(running=1, finished=4)
+    assert told == [({"b1"}, True)]
+
+
+def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_with_them(
+    nodes: Nodes,
+) -> None:
+    sent = capture.graft(nodes["b1"], leaf("sent"))
+    rollup.begin(sent, 1, last_seen_at=now())
+    rollup.retry(nodes["b1"], 1)
+    assert nodes["r"].cancel() == Cancellation(pending=4, running=1, finished=1)
+    assert not UserTaskStatus.objects.get(name="b1").is_settled
+    rollup.settle(sent, Phase.SUCCEEDED, attempt=1)
+    assert not UserTaskStatus.objects.active().exists()
 
 
 def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
@@ -146,8 +147,12 @@ class TestInAWorker:
     def test_an_older_attempts_steps_are_dropped(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
+        status.increment_completed_steps(2)
+        progress.flush(run)
+        assert steps(status) == (2, 5)
         status.increment_completed_steps(3)
         rollup.retry(status, 1)
+        assert steps(status) == (0, 5)
         progress.flush(run)
         assert steps(status) == (0, 5)
 
@@ -171,6 +176,90 @@ class TestInAWorker:
         monkeypatch.setattr(progress, "INTERVAL", 0)
         with pytest.raises(TaskCanceledException, match="a was canceled"):
             status.increment_completed_steps()
+
+
+class TestSignsOfLife:
+    """A body that says nothing is seen to run all the same, at the price of few writes."""
+
+    LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+    @pytest.fixture(autouse=True)
+    def silent(self, status: UserTaskStatus, run: Execution) -> None:
+        UserTaskStatus.objects.filter(pk=status.pk).update(last_seen_at=self.LONG_AGO)
+
+    @pytest.fixture
+    def clock(self, run: Execution, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+        clock = SimpleNamespace(seconds=run.seen_at)
+        monkeypatch.setattr(progress, "monotonic", lambda: clock.seconds)
+        return clock
+
+    def is_seen(self, status: UserTaskStatus) -> bool:
+        return UserTaskStatus.objects.get(pk=status.pk).last_seen_at != self.LONG_AGO
+
+    def test_there_is_one_write_every_thirty_seconds(
+        self, status: UserTaskStatus, clock: SimpleNamespace
+    ) -> None:
+        written = []
+        for _ in range(1200):  # For five minutes.
+            clock.seconds += 0.25
+            with queries() as sql:
+                progress._writer._write()
+            written += [each for each in sql if "last_seen_at" in each]
+        assert len(written) == 10
+        assert self.is_seen(status)
+
+    def test_one_that_could_not_be_written_comes_when_the_database_is_back(
+        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock.seconds += progress.BEAT
+
+        def away() -> Any:
+            raise OperationalError("away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(progress, "statuses", away)
+            with pytest.raises(OperationalError):
+                progress._writer._write()
+        assert not self.is_seen(status)
+        progress._writer._write()
+        assert self.is_seen(status)
+
+    def test_it_is_not_dated_back_with_the_clock_of_the_host(
+        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = now()
+        for module in (progress, execution):
+            monkeypatch.setattr(module, "now", lambda: begun - timedelta(hours=1))
+        clock.seconds += progress.BEAT
+        progress._writer._write()
+        last_seen_at = UserTaskStatus.objects.get(pk=status.pk).last_seen_at
+        assert last_seen_at is not None
+        assert last_seen_at > begun - timedelta(minutes=1)
+
+    def test_progress_that_cannot_be_written_does_not_silence_a_task(
+        self,
+        status: UserTaskStatus,
+        run: Execution,
+        clock: SimpleNamespace,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def broken(run: Execution) -> None:
+            raise DatabaseError("cannot be stored")
+
+        monkeypatch.setattr(progress, "flush", broken)
+        clock.seconds += 2 * progress.INTERVAL
+        run.add(completed=1)
+        with pytest.raises(DatabaseError):
+            progress._writer._write()
+        assert self.is_seen(status)
+
+    def test_one_that_has_ended_gives_none(
+        self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
+    ) -> None:
+        rollup.settle(status, Phase.SUCCEEDED, attempt=1)
+        clock.seconds += progress.BEAT
+        progress._writer._write()
+        assert not self.is_seen(status)
 
 
 class TestTotals:

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 
 from tests import tasks
 from tests.helpers import leaf, node, phases, queries, signals, stored
-from user_workflows import reaper, rollup, user_task_stopped, workflow_finished
+from user_workflows import capture, reaper, rollup, user_task_stopped, workflow_finished
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.reaper import Report, reap
@@ -201,10 +201,41 @@ class TestHalfSteps:
         change(nodes["c"], **done)
         assert reap().settled == [nodes["r"].uuid]
 
+    def test_a_container_that_does_not_show_what_broke_it_is_found(self) -> None:
+        nodes = stored(
+            node("chord", node("group", leaf("a"), leaf("x"), name="g"), leaf("b"), name="r")
+        )
+        change(nodes["a"], phase=Phase.CANCELED, state="Canceled", settled_at=now() - HOUR)
+        rollup.begin(nodes["x"], 1, last_seen_at=now())
+        assert reap().settled == [nodes["r"].uuid]
+        assert phases(nodes["r"].pk) == {
+            "r": "CANCELED", "g": "CANCELED", "a": "CANCELED", "x": "RUNNING", "b": "SKIPPED",
+        }  # fmt: skip
+        assert reap() == Report()
+
+    def test_a_task_whose_children_have_ended_is_left_until_it_has_ended_itself(
+        self, nodes: Nodes
+    ) -> None:
+        sent = capture.graft(nodes["a"], leaf("sent", allow_failure=True))
+        change(sent, phase=Phase.CANCELED, settled_at=now() - HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+        change(nodes["a"], ended_at=now() - HOUR, phase=Phase.SUCCEEDED)
+        assert reap().settled == [nodes["r"].uuid]
+        assert UserTaskStatus.objects.get(name="a").is_settled
+
     def test_a_process_that_is_about_to_go_on_is_given_a_minute(self, nodes: Nodes) -> None:
         change(nodes["a"], phase=Phase.FAILED, settled_at=now() - MINUTE / 2)
         assert reap() == Report()
         assert phases(nodes["r"].pk)["b"] == "PENDING"
+
+    def test_it_is_given_a_minute_to_settle_what_contains_it_too(self) -> None:
+        nodes = stored(node("group", leaf("a"), leaf("b"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
+        change(nodes["b"], phase=Phase.SUCCEEDED, settled_at=now() - MINUTE / 2)
+        assert reap() == Report()
+        change(nodes["b"], settled_at=now() - 2 * MINUTE)
+        assert reap().settled == [nodes["r"].uuid]
 
     def test_a_workflow_that_goes_on_well_is_not_touched(self, nodes: Nodes) -> None:
         rollup.settle(nodes["a"], Phase.SUCCEEDED)
@@ -342,17 +373,26 @@ class TestSeveralReapers:
 
 def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -> None:
     for number in range(20):
-        stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
-    with queries(4):
+        found = stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
+        done = found[f"{number}.1"]
+        rollup.settle(done, Phase.SUCCEEDED)
+        change(done, settled_at=now() - HOUR)
+    with queries(5):
         assert reap() == Report()
 
 
-def test_only_so_many_are_looked_at_in_one_go(nodes: Nodes, monkeypatch: Any) -> None:
-    monkeypatch.setattr(reaper, "AT_ONCE", 2)
-    others = stored(node("group", leaf("x"), leaf("y"), leaf("z"), name="s"))
-    for name in "xyz":
-        rollup.begin(others[name], 1, last_seen_at=now() - HOUR)
-    assert [len(reap().lost) for _ in range(3)] == [2, 1, 0]
+def test_a_task_that_is_heard_of_at_the_last_moment_is_not_lost(
+    nodes: Nodes, monkeypatch: Any
+) -> None:
+    silent(nodes["a"], HOUR)
+
+    def recover(leaf: UserTaskStatus) -> bool:
+        change(leaf, last_seen_at=now())
+        return False
+
+    monkeypatch.setattr(reaper, "_recover", recover)
+    assert reap() == Report()
+    assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
 
 def test_the_command_says_what_was_found(nodes: Nodes) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import celery
 import pytest
-from celery import chain, chord, group
+from celery import Signature, chain, chord, group
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, phases, signals, stored
 from tests.tasks import plain, user
-from user_workflows import capture, containers, rollup, trees
+from user_workflows import canvas as ours
+from user_workflows import capture, containers, rollup, signatures, trees
 from user_workflows.canvas import workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
@@ -141,3 +144,22 @@ def test_a_task_that_counted_on_after_its_verdict_is_stored_with_all_its_steps_a
     status.refresh_from_db()
     assert (status.phase, status.is_settled) == (Phase.CANCELED, True)
     assert (status.completed_steps, status.total_steps) == (2, 2)
+
+
+def test_what_waits_for_a_long_chain_is_skipped_whatever_the_database_can_take_at_once() -> None:
+    steps = [leaf(str(number)) for number in range(1200)]
+    nodes = stored(node("chain", *steps, name="root"))
+    rollup.settle(nodes["0"], Phase.FAILED)
+    found = UserTaskStatus.objects.get(name="root").counts()
+    assert found == {Phase.FAILED: 1, Phase.SKIPPED: 1199}
+    assert not UserTaskStatus.objects.active().exists()
+
+
+@pytest.mark.parametrize("kind", [celery, ours], ids=["celery's", "ours"])
+def test_a_chord_in_a_group_between_the_steps_of_a_body_can_be_sent_by_a_worker(kind: Any) -> None:
+    inner = kind.group(kind.chord([plain.si(), plain.si()], plain.s()), plain.si())
+    chain_within = kind.chain(plain.s(), inner, plain.s())
+    canvas = signatures.copy(kind.chord([plain.si(), plain.si()], chain_within))
+    signatures.plan(canvas)
+    received = Signature.from_dict(json.loads(json.dumps(canvas)), app=plain.app)
+    assert capture.untracked(received.apply_async).id

@@ -181,7 +181,7 @@ def test_ascii_signs_stand_in_where_the_others_cannot_be_written():
         (made("n", Phase.PENDING), "Pending"),
         (made("n", Phase.RUNNING), "In Progress"),
         (made("n", Phase.RUNNING, state="Sending\nmail"), "Sending mail"),
-        (made("n", Phase.RETRYING, attempts=3), "Retrying, attempt 3"),
+        (made("n", Phase.RETRYING, attempts=3), "Retrying (attempt 3)"),
         (made("n", Phase.PARTIAL), "Succeeded with failures"),
         (made("n", Phase.FAILED), "Failed"),
         (made("n", Phase.FAILED, allow_failure=True), "Failed (allowed)"),

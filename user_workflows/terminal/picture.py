@@ -121,7 +121,8 @@ class Picture:
         if node.phase is Phase.FAILED and node.allow_failure and not short:
             words += " (allowed)"
         if node.attempts > 1:
-            words += f", attempt {node.attempts}"
+            attempt = f"attempt {node.attempts}"
+            words += f" ({attempt})" if node.phase is Phase.RETRYING else f", {attempt}"
         return words
 
     def name(self, pk: int | None) -> str:
@@ -287,8 +288,12 @@ class Picture:
     def _narrow_right(self, node: TreeNode, layout: _Layout) -> Line:
         state = clip(self.state(node, short=True), layout.width // 2, self.glyphs.more)
         right: Line = [(state, _STYLES[node.phase])]
+        steps = f" {node.completed_steps}/{node.total_steps}"
+        # The symbol, some of the way to it and some of the name come first.
+        if layout.width - cell_len(state + steps) < 10:
+            return right
         if node.total_steps > 1 and not node.is_settled:
-            right.append((f" {node.completed_steps}/{node.total_steps}", ""))
+            right.append((steps, ""))
         return right
 
     def _bar(self, node: TreeNode, width: int) -> Line:

@@ -31,17 +31,31 @@ function patch(old, fresh) {
   for (const { name } of [...old.attributes]) {
     if (!fresh.hasAttribute(name) && !OWN.has(name)) old.removeAttribute(name);
   }
-  const before = [...old.childNodes];
-  const after = [...fresh.childNodes];
-  after.forEach((node, place) => {
-    const known = before[place];
-    if (!known) old.append(node);
-    else if (known.nodeType !== node.nodeType || known.nodeName !== node.nodeName) {
-      known.replaceWith(node);
-    } else if (node.nodeType === Node.ELEMENT_NODE) patch(known, node);
+  let at = old.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    const known = counterpart(old, at, node);
+    if (!known) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    if (known !== at) old.insertBefore(known, at);
+    at = known.nextSibling;
+    if (node.nodeType === Node.ELEMENT_NODE) patch(known, node);
     else if (known.data !== node.data) known.data = node.data;
-  });
-  before.slice(after.length).forEach((node) => node.remove());
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+/** What a new node replaces: the one with its key, so that no button turns into another one. */
+function counterpart(old, at, node) {
+  const key = node.dataset?.uwKey;
+  if (key) return [...old.children].find((each) => each.dataset.uwKey === key);
+  const alike = at && at.nodeName === node.nodeName && !at.dataset?.uwKey;
+  return alike ? at : null;
 }
 
 function keeps(element, name) {

@@ -1,0 +1,1 @@
+"""What each side does, under the same names: the functions that ``Side.call`` finds."""

@@ -1,0 +1,224 @@
+"""django-user-workflows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from celery import current_app
+from django.contrib.auth import get_user_model
+from django.utils.timezone import now
+
+from tests.integration.planned import container, leaf
+from user_workflows import capture, containers, purging, rollup, user_task_stopped
+from user_workflows import progress as writing
+from user_workflows.canvas import chord, workflow
+from user_workflows.execution import Execution
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import NodeType, Phase
+
+from .. import tasks
+from ..measure import measured
+from . import common
+from .common import prepare  # noqa: F401
+
+TABLE = "user_workflows_usertaskstatus"
+objects = UserTaskStatus.objects
+
+
+def clear() -> None:
+    """Nothing of an earlier measurement is left."""
+    common.empty(TABLE)
+
+
+def publish(size: int, user_id: int) -> dict[str, float]:
+    """Publishes a chord."""
+    canvas, user = common.chord_of(size, user_id), _user(user_id)
+    return measured(lambda: workflow(canvas, user=user).delay())
+
+
+def _user(user_id: int) -> Any:
+    return get_user_model().objects.get(pk=user_id)
+
+
+def drain(size: int, user_id: int, seconds: float = 0) -> dict[str, float]:
+    """Has a worker run a group."""
+    flow = workflow(common.group_of(size, user_id, seconds), user=_user(user_id))
+    return common.drained(flow.delay)
+
+
+def increments(times: int, user_id: int) -> float:
+    """Counts in a worker, on a task two levels down."""
+    canvas = chord([tasks.count.si(user_id, times)], tasks.step.si(user_id))
+    root = workflow(canvas, user=_user(user_id)).delay()
+    return float(common.in_worker(root.result.parent.results[0]))
+
+
+def tracking(items: int, user_id: int) -> float:
+    """Goes through items in a worker."""
+    root = workflow(tasks.track.si(user_id, items), user=_user(user_id)).delay()
+    return float(common.in_worker(root.result))
+
+
+def _stored(size: int, user_id: int) -> UserTaskStatus:
+    header = container(NodeType.GROUP, "group", [leaf("step") for _ in range(size)])
+    return capture.store(
+        container(NodeType.CHORD, "chord", [header, leaf("body")]), user_id=user_id
+    )
+
+
+def leaves(size: int, user_id: int) -> list[int]:
+    """The leaves of a stored chord whose tasks are running."""
+    tree = objects.filter(tree_id=_stored(size, user_id).pk)
+    tree.exclude(name="body").update(phase=Phase.RUNNING, state=Phase.RUNNING.state)
+    return list(tree.filter(name="step").order_by("lft").values_list("pk", flat=True))
+
+
+_mine: list[UserTaskStatus] = []
+
+
+def take(pks: list[int]) -> None:
+    """Reads the leaves that this process will end."""
+    _mine[:] = objects.filter(pk__in=pks)
+
+
+def settle(at: float) -> dict[str, Any]:
+    """Ends them as a worker does, from a moment that all agree on. Which signals were sent."""
+    sent: Counter[int] = Counter()
+
+    def stopped(status: Any, **kwargs: Any) -> None:
+        sent[status.pk] += 1
+
+    user_task_stopped.connect(stopped)
+    time.sleep(max(0.0, at - time.time()))
+    for node in _mine:
+        rollup.settle(node, Phase.SUCCEEDED, attempt=1)
+    end = time.time()
+    user_task_stopped.disconnect(stopped)
+    return {"end": end, "won": dict(sent)}
+
+
+def read(size: int, user_id: int) -> dict[str, float]:
+    """Reads a tree, nested, with live sums."""
+    root = _stored(size, user_id)
+    return measured(root.tree)
+
+
+def site(workflows: int, user_ids: list[int]) -> None:
+    """Fills the table with workflows of 20 nodes, owned in turns; one of ten is not settled."""
+    owners = f"(ARRAY{user_ids})[1 + mod(n / 20, {len(user_ids)})]"
+    is_open = "mod(n / 20, 10) = 0"
+    common.rows(
+        f"""INSERT INTO {TABLE} (id, uuid, task_id, user_id, parent_id, is_container, node_type,
+                task_class, name, is_named, action, subject, phase, state, completed_steps,
+                total_steps, attempts, allow_failure, created, modified, settled_at,
+                replaced_nesting, tree_id, lft, rght, level)
+            SELECT 1 + n, gen_random_uuid(), gen_random_uuid(), {owners},
+                CASE WHEN mod(n, 20) > 0 THEN 1 + n - mod(n, 20) END, mod(n, 20) = 0,
+                CASE WHEN mod(n, 20) > 0 THEN 'task' ELSE 'group' END, 'task', 'Step', false,
+                'course.export', 'course-' || n / 20,
+                CASE WHEN {is_open} THEN 'PENDING' ELSE 'SUCCEEDED' END,
+                CASE WHEN {is_open} THEN 'Pending' ELSE 'Succeeded' END,
+                CASE WHEN {is_open} THEN 0 WHEN mod(n, 20) > 0 THEN 1 ELSE 19 END,
+                CASE WHEN mod(n, 20) > 0 THEN 1 ELSE 19 END, 1, false,
+                now() - interval '40 days' + n * interval '1 second' / 100,
+                now() - interval '40 days',
+                CASE WHEN NOT {is_open} THEN now() - interval '40 days' END, 0,
+                1 + n - mod(n, 20), (1 + 2 * mod(n, 20)) * 4294967296,
+                CASE WHEN mod(n, 20) > 0 THEN (2 + 2 * mod(n, 20)) * 4294967296
+                     ELSE 100 * 4294967296 END,
+                (mod(n, 20) > 0)::int
+            FROM generate_series(0, {workflows * 20 - 1}) n"""
+    )
+    common.rows(f"SELECT setval('{TABLE}_id_seq', {workflows * 20 + 1000})")
+    common.analyze(TABLE)
+
+
+def listing(user_id: int) -> dict[str, float]:
+    """The queries of a list of 50 workflows."""
+    newest = objects.roots().for_user(_user(user_id)).order_by("-created", "-pk")
+    return measured(lambda: list(newest[:50]))
+
+
+def rendered(user_id: int) -> dict[str, float]:
+    """The same over HTTP."""
+    client = common.client()
+    client.force_authenticate(_user(user_id))
+    client.get("/tasks/")
+    return measured(lambda: client.get("/tasks/").render())
+
+
+def detail(user_id: int) -> dict[str, float]:
+    """One workflow over HTTP, with sums as of now."""
+    client = common.client()
+    client.force_authenticate(_user(user_id))
+    uuid = objects.filter(user_id=user_id, parent=None).values_list("uuid", flat=True)[0]
+    client.get(f"/tasks/{uuid}/")
+    return measured(lambda: client.get(f"/tasks/{uuid}/").render())
+
+
+def cancel(size: int, user_id: int) -> dict[str, float]:
+    """Cancels a group that waits; how many messages the workers got."""
+    root = workflow(common.group_of(size, user_id), user=_user(user_id)).delay()
+    status = objects.get(pk=root.pk)
+    sent, broadcast = [], current_app.control.broadcast
+    current_app.control.broadcast = lambda *a, **k: (sent.append(a), broadcast(*a, **k))
+    try:
+        used = measured(status.cancel)
+    finally:
+        current_app.control.broadcast = broadcast
+    return {**used, "broadcasts": len(sent)}
+
+
+def cancel_open(user_id: int) -> dict[str, float]:
+    """Cancels one of a site's open workflows."""
+    root = objects.active().filter(user_id=user_id, parent=None).order_by("pk").first()
+    assert root is not None
+    return measured(root.cancel)
+
+
+def progress(times: int, user_id: int) -> dict[str, float]:
+    """Progress of a running leaf, as a worker writes it: with the roll-up of its tree."""
+    tree_id = objects.active().filter(user_id=user_id, parent=None).latest("pk").pk
+    node = objects.filter(tree_id=tree_id, node_type=NodeType.TASK).order_by("lft").first()
+    run = Execution(node, 1, buffered=True)
+
+    def write() -> None:
+        for _ in range(times):
+            run.add(completed=1)
+            writing.flush(run)
+            containers.roll_up(tree_id, every=timedelta(0))
+
+    return measured(write)
+
+
+def longest_progress(seconds_idle: float, user_id: int) -> float:
+    """The longest that one write of progress takes, until nobody has purged for a while."""
+    root = capture.store(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
+    node = objects.get(parent=root)
+    longest, until = 0.0, time.perf_counter() + seconds_idle
+    while time.perf_counter() < until:
+        begin = time.perf_counter()
+        objects.filter(pk=node.pk, settled_at=None).update(completed_steps=1, modified=now())
+        longest = max(longest, time.perf_counter() - begin)
+        time.sleep(0.005)
+    return longest
+
+
+def purge(workflows: int) -> dict[str, float]:
+    """Deletes all workflows of a site that are older than 30 days."""
+    return measured(lambda: list(purging.purge(now() - timedelta(days=30))))
+
+
+def purge_some(workflows: int) -> dict[str, float]:
+    """Deletes as many; what one of them took."""
+    used = measured(lambda: next(purging.purge(now() - timedelta(days=30))))
+    return {**used, "seconds": used["seconds"] / purging.AT_ONCE * 1000}
+
+
+def others(count: int) -> list[int]:
+    """The ids of further users."""
+    users = get_user_model().objects
+    return [users.get_or_create(username=f"bench{n}")[0].pk for n in range(count)]

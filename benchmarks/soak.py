@@ -1,0 +1,156 @@
+"""Many workflows at once, for minutes: does anything fail, grow, get lost or stay open?
+
+    python -m benchmarks.soak [--minutes 5] [--workflows 500]
+
+Four workers run workflows of 20 tasks, each of which counts steps. Whenever one has ended another
+is submitted. Each minute: how many tasks have ended, how long they took, what memory the workers'
+processes use, how many connections the database has. In the end what is left is canceled, and each
+tree is proved. Exits with 1 where something does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+
+import django
+
+django.setup()
+
+from django.db import connection  # noqa: E402
+from django.db.models import F  # noqa: E402
+from django.utils.timezone import now  # noqa: E402
+
+import benchmarks.app  # noqa: E402, F401
+from benchmarks import tasks  # noqa: E402
+from benchmarks.processes import Worker  # noqa: E402
+from benchmarks.sides import ours  # noqa: E402
+from user_workflows import trees  # noqa: E402
+from user_workflows.canvas import chain, chord, workflow  # noqa: E402
+from user_workflows.models import UserTaskStatus  # noqa: E402
+
+objects = UserTaskStatus.objects
+WORKERS = 4
+
+
+def submit(user: Any) -> None:
+    """A workflow of 20 tasks: one, then 18 at once, then one with what they gave."""
+    step = tasks.work.si(user.pk, 3)
+    workflow(chain(step, chord([step] * 18, step)), user=user, name="soak").delay()
+
+
+def memory(pids: list[int]) -> float:
+    """MB of these processes and of those that they have forked."""
+    found = 0.0
+    for pid in pids:
+        family = [pid]
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            family += [int(child) for child in task.read_text().split()]
+        for member in family:
+            fields = Path(f"/proc/{member}/statm").read_text().split()
+            found += int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return found
+
+
+def connections() -> int:
+    """To this database, but for our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def minute(pids: list[int]) -> tuple[int, float]:
+    """Says how the last one was; the tasks that ended in it, and the median of their seconds."""
+    leaves = objects.filter(node_type="task", settled_at__gte=now() - timedelta(minutes=1))
+    ended = [
+        (end - start).total_seconds()
+        for start, end in leaves.filter(started_at__isnull=False).values_list(
+            "started_at", "settled_at"
+        )
+    ]
+    took = statistics.median(ended) if ended else 0.0
+    print(
+        f"{len(ended):6,d} tasks ended, {took * 1000:6.0f} ms each, workers "
+        f"{memory(pids):5.0f} MB, {connections():3d} connections",
+        flush=True,
+    )
+    return len(ended), took
+
+
+def faults() -> list[str]:
+    """What is wrong with what is stored."""
+    found = [f"{node} is open" for node in objects.filter(settled_at__isnull=True)[:20]]
+    done = objects.filter(phase="SUCCEEDED").exclude(completed_steps=F("total_steps"))
+    found += [f"{node}: {node.completed_steps} of {node.total_steps} steps" for node in done[:20]]
+    failed = objects.filter(phase__in=("FAILED", "PARTIAL"))
+    found += [f"{node} has failed" for node in failed[:20]]
+    unsent = objects.roots().filter(finished_sent_at__isnull=True)
+    found += [f"{node}: nobody was told" for node in unsent[:20]]
+    for root in objects.roots():
+        tree = root.tree()
+        if (tree.completed_steps, tree.total_steps) != (root.completed_steps, root.total_steps):
+            found.append(f"{root}: its sums are {root.completed_steps} of {root.total_steps}")
+        found += trees.faults(root.pk)
+    return found
+
+
+def run(minutes: float, workflows: int, log: Path) -> list[str]:
+    """The whole of it; what did not hold."""
+    user = ours._user(ours.prepare())
+    ours.clear()
+    for _ in range(workflows):
+        submit(user)
+    print(f"{workflows} workflows submitted", flush=True)
+    with log.open("w") as output:
+        workers = [Worker("ours", keep=10_000, output=output) for _ in range(WORKERS)]
+        pids = [worker.pid for worker in workers]
+        until, next_look = time.monotonic() + minutes * 60, time.monotonic() + 60
+        while time.monotonic() < until:
+            time.sleep(2)
+            for _ in range(workflows - objects.roots().active().count()):
+                submit(user)
+            if time.monotonic() >= next_look:
+                next_look += 60
+                minute(pids)
+        for root in objects.roots().active():
+            root.cancel()
+        patience = time.monotonic() + 120
+        while objects.active().exists() and time.monotonic() < patience:
+            time.sleep(1)
+        for worker in workers:
+            worker.close()
+    found = faults()
+    lines = log.read_text().splitlines()
+    found += [line for line in lines if "ERROR" in line or "deadlock" in line][:20]
+    if connections():
+        found.append(f"{connections()} connections are still open")
+    print(f"{objects.filter(phase='SUCCEEDED', node_type='task').count():,} tasks have succeeded")
+    return found
+
+
+def main() -> None:
+    """Runs it and says what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--workflows", type=int, default=500)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        found = run(options.minutes, options.workflows, Path(directory, "workers.log"))
+    print("\n".join(found) or "Nothing was lost, left open or counted wrong.")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

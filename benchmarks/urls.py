@@ -1,0 +1,8 @@
+"""The REST API of the side, where it has one."""
+
+from importlib import import_module
+
+from django.conf import settings
+
+_MODULE = {"ours": "user_workflows.urls", "user_tasks": "user_tasks.urls"}.get(settings.SIDE)
+urlpatterns = list(import_module(_MODULE).urlpatterns) if _MODULE else []
