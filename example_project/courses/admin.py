@@ -9,5 +9,5 @@ from .models import Course
 class CourseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Shows the courses that were imported."""
 
-    list_display = ("title", "key", "imported_at")
-    readonly_fields = ("key", "source", "imported_at")
+    list_display = ("title", "key", "owner", "imported_at")
+    readonly_fields = ("owner", "key", "source", "imported_at")

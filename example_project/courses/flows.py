@@ -13,9 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
 from user_workflows.canvas import Workflow, chain, chord, group, workflow
+from user_workflows.models import UserTaskStatus
 
 from . import olx, tasks, workspaces
+from .models import Course
 from .students import Student
 
 if TYPE_CHECKING:
@@ -53,19 +58,20 @@ def import_course(path: Path, user: User) -> Workflow:
     return _workflow("Import", stages, path, outline, user)
 
 
-def mail_students(title: str, students: Sequence[Student], user: User) -> Workflow:
-    """The workflow that writes to all students of the course called `title`.
+def mail_students(course: Course, text: str, students: Sequence[Student], user: User) -> Workflow:
+    """The workflow that writes to all students of a course.
 
     A letter that cannot be sent is told in the report and does not stop the others.
     """
-    letters = [tasks.mail_student.si(title, student) for student in students]
-    report = tasks.report_mailing.s(title, [student["name"] for student in students])
+    title = course.title
+    letters = [tasks.mail_student.si(title, text, student) for student in students]
+    report = tasks.report_mailing.s([student["name"] for student in students])
     return workflow(
         chord(group(letters, name="Letters"), report),
         user=user,
         name=f"Mail the students of {title}",
         action="course.mail",
-        subject=title,
+        subject=course.key,
     )
 
 
@@ -78,6 +84,22 @@ def transcode_video(title: str, frames: int, user: User) -> Workflow:
         action="video.transcode",
         subject=title,
     )
+
+
+def start_once(flow: Workflow) -> tuple[UserTaskStatus, bool]:
+    """Start `flow`, unless its user has the same under way: then that is returned, with `False`.
+
+    Of two requests at the same moment, as a double click sends them, the second one waits here
+    until the first has stored its workflow, and then finds it.
+    """
+    with transaction.atomic():
+        get_user_model().objects.select_for_update().get(pk=flow.user_id)
+        latest = UserTaskStatus.objects.latest_for(
+            flow.user_id, action=flow.action, subject=flow.subject
+        )
+        if latest is not None and latest.is_active:
+            return latest, False
+        return flow.delay(), True
 
 
 def _outline(path: Path) -> olx.Course | None:

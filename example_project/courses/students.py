@@ -6,6 +6,10 @@ FIRST = ("Ada", "Benoit", "Chen", "Dina", "Emeka", "Fatima", "Grace", "Hugo", "I
 LAST = ("Lovelace", "Mandelbrot", "Ning", "Okafor", "Rossi", "Sato", "Tanaka", "Weber")
 
 
+ENROLLED = 120
+"""How many a course has."""
+
+
 class Student(TypedDict):
     """Whom to write to."""
 

@@ -188,11 +188,13 @@ def check_chapter(self: BlocksTask, source: str, chapter: Json) -> None:
 
 @shared_task(bind=True, base=CourseTask, label="Record course")
 def record_course(self: CourseTask, source: str, origin: str, workspace: str) -> Json:
-    """Note the course, all of which was found well, as imported from `origin`."""
+    """Note the course, all of which was found well, as imported by the user from `origin`."""
     course = olx.read_course(source)
     course.tree.check()
     Course.objects.update_or_create(
-        key=course.key, defaults={"title": course.title, "source": origin}
+        owner=self.status.user,
+        key=course.key,
+        defaults={"title": course.title[:255], "source": origin},
     )
     report = f"{course.title} ({course.key})\n\n{counts_table(course.tree.counts())}"
     self.status.add_artifact("Import report", text=report, content_type="text/plain")
@@ -201,17 +203,18 @@ def record_course(self: CourseTask, source: str, origin: str, workspace: str) ->
 
 
 @shared_task(bind=True, base=CourseTask, label="{student[name]}", allow_failure=True)
-def mail_student(self: CourseTask, title: str, student: Student) -> bool:
+def mail_student(self: CourseTask, title: str, text: str, student: Student) -> bool:
     """Write to one student."""
     time.sleep(settings.EXAMPLE_PACE)
     if not student["email"]:
         raise MailError(f"{student['name']} has left no address")
-    send_mail(f"News of {title}", f"Dear {student['name']}, ...", None, [student["email"]])
+    letter = f"Dear {student['name']},\n\n{text}\n"
+    send_mail(f"News of {title}", letter, None, [student["email"]])
     return True
 
 
 @shared_task(bind=True, base=CourseTask, label="Report")
-def report_mailing(self: CourseTask, sent: list[bool | None], title: str, names: list[str]) -> int:
+def report_mailing(self: CourseTask, sent: list[bool | None], names: list[str]) -> int:
     """Say who was written to and who was not; returns how many were."""
     missed = [name for name, done in zip(names, sent, strict=True) if not done]
     lines = [f"{len(names) - len(missed)} of {plural(len(names), 'letter')} sent.", *missed]

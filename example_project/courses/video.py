@@ -13,6 +13,12 @@ from typing import BinaryIO
 
 WIDTH, HEIGHT = 192, 108
 FRAMES_A_SECOND = 12
+CLIPS = {
+    "A tour of the Moon": 20 * FRAMES_A_SECOND,
+    "Meteors in August": 45 * FRAMES_A_SECOND,
+    "One night, dusk to dawn": 90 * FRAMES_A_SECOND,
+}
+"""The recordings that there are: titles, and numbers of frames."""
 _STARS = [(x * 73 % WIDTH, x * 41 % HEIGHT, x % 7) for x in range(90)]
 
 

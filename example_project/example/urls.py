@@ -7,6 +7,8 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("user_workflows.urls")),
+    path("workflows/", include("user_workflows.pages.urls")),
+    path("", include("courses.urls")),
 ]
 if apps.is_installed("drf_spectacular"):
     from drf_spectacular.views import SpectacularAPIView

@@ -3,34 +3,45 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
 from courses.olx import read_course, unpack
 
 from .samples import ROOT, SAMPLE, write
+from .terminal import Terminal
 
 SITE = ROOT / "example_project"
 
 
 @pytest.fixture
-def demo(tmp_path):
-    """Starts the demo; ends it, and with it its worker, if a test did not."""
+def environment(tmp_path):
+    """What the site finds around it: no service, and a folder of its own."""
     names = ("DATABASE_URL", "BROKER_URL", "RESULT_BACKEND", "DJANGO_SETTINGS_MODULE")
     environment = {key: value for key, value in os.environ.items() if key not in names}
-    environment |= {"EXAMPLE_VAR": str(tmp_path / "var"), "PYTHONPATH": str(ROOT)}
+    return environment | {"EXAMPLE_VAR": str(tmp_path / "var"), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def demo(environment):
+    """Starts the demo; ends it, and with it its worker, if a test did not."""
     started = []
 
-    def demo(*arguments, pace="0.01"):
+    def demo(*arguments, pace="0.01", stdout=subprocess.PIPE):
         process = subprocess.Popen(
             [sys.executable, "-u", "manage.py", "demo", *arguments],
             cwd=SITE,
             env={**environment, "EXAMPLE_PACE": pace},
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
         )
@@ -54,6 +65,26 @@ def is_running(pid):
 
 def worker_of(output):
     return int(re.search(r"Worker (\d+) is starting", output)[1])
+
+
+def site_of(output):
+    return re.search(r"The site: (http://127\.0\.0\.1:\d+)/", output)[1]
+
+
+class Visitor:
+    """A browser that keeps cookies."""
+
+    def __init__(self, site):
+        self.site, self.cookies = site, CookieJar()
+        self.opener = build_opener(HTTPCookieProcessor(self.cookies))
+
+    def get(self, address, **data):
+        if data:
+            (token,) = [cookie.value for cookie in self.cookies if cookie.name == "csrftoken"]
+            data["csrfmiddlewaretoken"] = token
+        body = urlencode(data).encode() if data else None
+        with self.opener.open(self.site + address, body, timeout=30) as response:
+            return response.url.removeprefix(self.site), response.read().decode()
 
 
 def test_the_shipped_course_is_exported(demo, tmp_path):
@@ -87,3 +118,90 @@ def test_the_worker_does_not_outlive_a_demo_that_is_stopped(demo):
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert not is_running(worker)
+
+
+def test_the_site_is_served_while_the_export_runs(demo):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 8000))
+            taken.listen()
+        except OSError:
+            pass  # somebody else's, which is as good
+        process = demo(pace="0.2")
+        output = "".join(process.stdout.readline() for _ in range(3))
+        site = site_of(output)
+        assert not site.endswith(":8000")
+        export = re.search(rf"The page of this export: {site}(/\S+)", output)[1]
+        visitor = Visitor(site)
+        name, password = re.search(r"\(user (\w+), password (\w+)\)", output).groups()
+        assert visitor.get(export)[0].startswith("/log-in/")
+        page, text = visitor.get(f"/log-in/?next={export}", username=name, password=password)
+        assert page == export
+        assert "Export Watching the Night Sky" in text
+        assert ".academy-bar" in visitor.get("/static/academy.css")[1]
+        with visitor.opener.open(site) as response:
+            policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'; ")
+        assert "unsafe" not in policy
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, output
+    assert '"GET' not in output  # requests are told in a log
+    with pytest.raises(URLError):
+        visitor.get("/")
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_on_a_terminal_the_site_stays_until_it_is_interrupted(demo, tmp_path, is_broken):
+    broken = ["--course", str(write(tmp_path / "course", html__h1=None))] if is_broken else []
+    terminal = Terminal()
+    process = demo(*broken, stdout=terminal.its)
+    terminal.wait_for("until Ctrl-C.\r\n")
+    visitor = Visitor(site_of(terminal.text))
+    assert visitor.get("/")[0] == "/log-in/?next=/"
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    terminal.wait_for("The site and its worker end.")
+    assert process.wait(60) == (1 if is_broken else 0)
+    assert not is_running(worker_of(terminal.text))
+    with pytest.raises(URLError):
+        visitor.get("/")
+
+
+def test_a_worker_that_dies_ends_the_demo_and_is_told(demo, tmp_path):
+    process = demo(pace="0.2")
+    os.kill(worker_of(process.stdout.readline()), signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "The worker ended unexpectedly; see " in output
+    assert "Traceback" not in output
+
+
+CLICKS_WITHOUT_BROKER = """
+import django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+from courses.accounts import demo_user
+
+call_command("migrate", verbosity=0)
+client = Client(headers={"host": "localhost"})
+client.force_login(demo_user())
+response = client.post("/start/transcode/", {"video": "A tour of the Moon"}, follow=True)
+print(response.redirect_chain, response.content.decode())
+"""
+
+
+def test_a_message_broker_that_is_away_is_told_to_the_user(environment):
+    environment |= {
+        "BROKER_URL": "amqp://127.0.0.1:1//",
+        "DJANGO_SETTINGS_MODULE": "example.settings",
+    }
+    command = [sys.executable, "-c", CLICKS_WITHOUT_BROKER]
+    run = subprocess.run(
+        command, cwd=SITE, env=environment, timeout=90, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("[('/', 302)]")
+    assert "It could not be sent to the workers. Please try again later." in run.stdout
+    assert "Failed" in run.stdout  # among the recent work

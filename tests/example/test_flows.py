@@ -16,8 +16,8 @@ from user_workflows.phases import Phase
 if not apps.is_installed("courses"):
     pytest.skip("the site's courses app is not in INSTALLED_APPS", allow_module_level=True)
 
+from courses.accounts import demo_user
 from courses.flows import export_course, import_course
-from courses.management.base import demo_user
 from courses.models import Course
 from courses.olx import CourseError, read_course, unpack
 

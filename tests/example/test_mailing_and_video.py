@@ -14,8 +14,9 @@ if not apps.is_installed("courses"):
     pytest.skip("the site's courses app is not in INSTALLED_APPS", allow_module_level=True)
 
 from courses import video
+from courses.accounts import demo_user
 from courses.flows import mail_students, transcode_video
-from courses.management.base import demo_user
+from courses.models import Course
 from courses.students import roll
 
 pytestmark = pytest.mark.django_db
@@ -33,11 +34,16 @@ def site(settings, tmp_path):
 
 
 def test_letters_that_cannot_be_sent_do_not_stop_the_others():
-    root = mail_students("Watching the Night Sky", roll(36), demo_user()).delay()
+    course = Course(key="course-v1:X+SKY+1", title="Watching the Night Sky")
+    root = mail_students(course, "Clear skies!", roll(36), demo_user()).delay()
     tree = root.tree()
 
     assert tree.phase is Phase.PARTIAL
+    assert (root.action, root.subject) == ("course.mail", course.key)
     assert len(mail.outbox) == 34
+    letter = mail.outbox[0]
+    assert letter.subject == "News of Watching the Night Sky"
+    assert letter.body == "Dear Ada Lovelace 1,\n\nClear skies!\n"
     failed = [leaf for leaf in tree.leaves() if leaf.phase is Phase.FAILED]
     assert len(failed) == 2 and all(leaf.allow_failure for leaf in failed)
     report = root.subtree_artifacts("Mailing report").get().text.splitlines()

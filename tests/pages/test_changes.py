@@ -2,7 +2,9 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 from django.test import Client
 from django.utils.timezone import now
@@ -74,9 +76,22 @@ def test_a_delta_says_what_the_whole_page_says(people: Any, client: Client) -> N
         uuid for uuid, row in whole.items() if without_place(row) != without_place(before[uuid])
     }
     assert changed == set(told["rows"])
-    assert set(told["parts"]) == {"header", "failures", "artifacts"}
+    assert set(told["parts"]) == {"header", "choices", "failures", "artifacts"}
+    assert told["parts"]["choices"] in fresh
+    assert " Failed 1 " in text(told["parts"]["choices"])
     assert "no moon" in told["parts"]["failures"] and "Late" in told["parts"]["artifacts"]
     assert "Galaxies &amp; more" in told["rows"][str(renamed.uuid)]
+
+
+def test_the_choices_of_a_narrowed_page_stay_narrowed(people: Any, client: Client) -> None:
+    root = midway(people.owner)
+    html = page(client, root, phase="running", q="render")
+    found = re.search(r'data-uw-live="([^"]*)"', html)
+    assert found
+    end(root, "Render The Moon", phase=Phase.FAILED)
+    told = client.get(f"{unescape(found[1])}&{urlencode(known(html))}").json()
+    assert told["parts"]["choices"] in page(client, root, phase="running", q="render")
+    assert "?phase=failed&amp;q=render" in told["parts"]["choices"]
 
 
 def test_the_end_is_told(people: Any, client: Client) -> None:

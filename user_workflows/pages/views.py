@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -124,7 +125,8 @@ class DetailPage(_WorkflowPage):
             "summary": summary,
             "root": root,
             "wish": wish,
-            "choices": _choices(wish, opening.tally),
+            "asked": _asked(wish.phase, wish.search),
+            **_choices(wish, opening.tally),
             "rows": list(opening.rows()),
             "found": opening.found,
             **_told(failed),
@@ -134,19 +136,25 @@ class DetailPage(_WorkflowPage):
         return render(request, "user_workflows/detail.html", shown)
 
 
-def _choices(wish: Wish, tally: Tally) -> list[dict[str, Any]]:
-    made = [{"value": "", "label": gettext("All"), "count": tally.tasks(), "query": ""}]
-    for value, (label, phases) in CHOICES.items():
-        made.append({"value": value, "label": label, "count": tally.tasks(phases)})
+def _choices(wish: Wish, tally: Tally) -> dict[str, Any]:
+    """The links that narrow the tree to some phases; one that would find nothing is hidden."""
+    made: list[dict[str, Any]] = [
+        {"value": "", "label": gettext("All"), "count": tally.tasks()},
+        *(
+            {"value": value, "label": label, "count": tally.tasks(phases)}
+            for value, (label, phases) in CHOICES.items()
+        ),
+    ]
     for choice in made:
-        query = wish.query.copy()
-        for name in ("phase", "open", "close", "after", "node"):
-            query.pop(name, None)
-        if choice["value"]:
-            query["phase"] = str(choice["value"])
-        choice["query"] = "?" + query.urlencode()
+        choice["query"] = _asked(choice["value"], wish.search)
         choice["is_chosen"] = choice["value"] == wish.phase
-    return [each for each in made if each["count"] or each["is_chosen"] or not each["value"]]
+        choice["is_shown"] = choice["count"] or choice["is_chosen"] or not choice["value"]
+    return {"choices": made, "choices_version": digest([each["count"] for each in made])}
+
+
+def _asked(phase: str, search: str) -> str:
+    asked = {"phase": phase, "q": search}
+    return "?" + urlencode({name: value for name, value in asked.items() if value})
 
 
 class Rows(Fragment, _WorkflowPage):
@@ -192,6 +200,8 @@ class Changes(Fragment, _WorkflowPage):
             return _unchanged(tag)
         known = _shown(request)
         tally, rows = live.read(root, known, at)
+        if not tally.tasks() and not UserTaskStatus.objects.filter(pk=root.pk).exists():
+            raise Http404  # it was deleted while we looked
         summary = self.summary(root, tally, pulse.vitals, at, pulse.artifacts["n"])
         for row in rows:
             row.can_force = summary.can_force
@@ -204,12 +214,12 @@ class Changes(Fragment, _WorkflowPage):
                 if row.version != known[row.uuid]
             },
             "gone": [str(uuid) for uuid in known.keys() - {row.uuid for row in rows}],
-            "parts": self._parts(request, root, summary),
+            "parts": self._parts(request, root, summary, tally),
         }
         return JsonResponse(body, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
     def _parts(
-        self, request: HttpRequest, root: UserTaskStatus, summary: Summary
+        self, request: HttpRequest, root: UserTaskStatus, summary: Summary, tally: Tally
     ) -> dict[str, str]:
         known = dict(re.findall(r"(\w+)\.([0-9a-f]+)", request.GET.get("parts", "")))
         context = {
@@ -218,6 +228,10 @@ class Changes(Fragment, _WorkflowPage):
         parts = {}
         if known.get("header") != summary.version:
             parts["header"] = _render(request, "_header.html", context)
+        if "choices" in known:
+            choices = _choices(Wish.of(request.GET), tally)
+            if known["choices"] != choices["choices_version"]:
+                parts["choices"] = _render(request, "_choices.html", choices)
         if "failures" in known:
             told = _told(failures(root, MOST_FAILURES))
             if known["failures"] != told["failures_version"]:

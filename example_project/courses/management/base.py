@@ -12,13 +12,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from courses.accounts import demo_user
 from user_workflows.canvas import Workflow
-
-
-def demo_user() -> User:
-    """The user who owns what is started from the command line."""
-    defaults = {"email": "demo@example.com"}
-    return User.objects.get_or_create(username="demo", defaults=defaults)[0]
 
 
 def existing(text: str) -> Path:
