@@ -38,7 +38,10 @@ def test_nothing_changed(people: Any, client: Client) -> None:
         html = page(client, root)
         answer = asked(client, root, html)
         assert answer.json() == {"settled": False, "rows": {}, "gone": [], "parts": {}}
-        assert asked(client, root, html, answer["ETag"]).status_code == 304
+        again = asked(client, root, html, answer["ETag"])
+        if again.status_code == 200:  # Ten seconds were just over: time alone changes some texts.
+            again = asked(client, root, html, again["ETag"])
+        assert again.status_code == 304
 
 
 def test_a_step_is_told_on_its_row_and_on_all_above(people: Any, client: Client) -> None:
