@@ -61,6 +61,10 @@ class Bench:
         """As much as the scale says."""
         return max(least, round(full * self.scale))
 
+    def at_full_size(self, met: bool) -> bool | None:
+        """Whether a target is met that is set for the full size: a smaller one does not say."""
+        return met if self.scale >= 1 else None
+
     def in_turns(
         self, call: Callable[[Side], Any], sides: Iterable[str] = SIDES, rounds: int | None = None
     ) -> dict[str, list[Any]]:

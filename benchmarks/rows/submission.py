@@ -95,6 +95,6 @@ def _memory(bench: Bench, size: int) -> None:
             None,
             plain,
             "<= 1.5x Celery",
-            ours / plain <= 1.5,
+            bench.at_full_size(ours / plain <= 1.5),
         )
     )

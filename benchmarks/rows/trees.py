@@ -15,7 +15,7 @@ def run(bench: Bench) -> None:
     bench.add(
         Row(
             f"read a tree of {size:,}", "ms", times[OURS] * 1000, times[USER_TASKS] * 1000, None,
-            "<= 60 ms", times[OURS] <= 0.06,
+            "<= 60 ms", bench.at_full_size(times[OURS] <= 0.06),
             f"{queries[OURS]:.0f} query, {busy:.0f} ms of processor time",
         )
     )  # fmt: skip
@@ -27,7 +27,7 @@ def run(bench: Bench) -> None:
         Row(
             f"cancel {size:,} tasks that wait", "ms",
             times[OURS] * 1000, times[USER_TASKS] * 1000, times[PLAIN] * 1000,
-            "<= 100 ms", times[OURS] <= 0.1,
+            "<= 100 ms", bench.at_full_size(times[OURS] <= 0.1),
             f"{queries[OURS]:.0f} queries, {sent:.0f} broadcast; Celery: revoke",
         )
     )  # fmt: skip
