@@ -103,7 +103,6 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     list_per_page = 50
     search_fields = ("name", "subject", "=task_id", "=uuid")
     ordering = ("-created", "lft")
-    date_hierarchy = "created"
     show_full_result_count = False
     actions = ("cancel_selected",)
     inlines = (ArtifactInline,)

@@ -60,6 +60,17 @@ class Migration(migrations.Migration):
                 'verbose_name': 'user task status',
                 'verbose_name_plural': 'user task statuses',
                 'permissions': [('cancel_usertaskstatus', 'Can cancel user tasks')],
+                # With the table: undone one by one, MySQL would keep those that foreign keys need.
+                'indexes': [
+                    models.Index(fields=['tree_id', 'lft'], name='user_workflows_tree'),
+                    models.Index(fields=['user', '-created'], name='user_workflows_user_created'),
+                    models.Index(fields=['user', 'action', 'subject'], name='user_workflows_action'),
+                    models.Index(fields=['parent', 'finished_sent_at'], name='user_workflows_unfinished'),
+                    models.Index(condition=models.Q(('parent__isnull', True)), fields=['user', '-created'], name='user_workflows_roots'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('task_id',), name='user_workflows_unique_task_id'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -81,29 +92,5 @@ class Migration(migrations.Migration):
                 'verbose_name': 'user task artifact',
                 'verbose_name_plural': 'user task artifacts',
             },
-        ),
-        migrations.AddIndex(
-            model_name='usertaskstatus',
-            index=models.Index(fields=['tree_id', 'lft'], name='user_workflows_tree'),
-        ),
-        migrations.AddIndex(
-            model_name='usertaskstatus',
-            index=models.Index(fields=['user', '-created'], name='user_workflows_user_created'),
-        ),
-        migrations.AddIndex(
-            model_name='usertaskstatus',
-            index=models.Index(fields=['user', 'action', 'subject'], name='user_workflows_action'),
-        ),
-        migrations.AddIndex(
-            model_name='usertaskstatus',
-            index=models.Index(fields=['parent', 'finished_sent_at'], name='user_workflows_unfinished'),
-        ),
-        migrations.AddIndex(
-            model_name='usertaskstatus',
-            index=models.Index(condition=models.Q(('parent__isnull', True)), fields=['user', '-created'], name='user_workflows_roots'),
-        ),
-        migrations.AddConstraint(
-            model_name='usertaskstatus',
-            constraint=models.UniqueConstraint(fields=('task_id',), name='user_workflows_unique_task_id'),
         ),
     ]
