@@ -29,6 +29,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from .. import archives
 from ..breaks import ERROR
+from ..cancel import Cancellation
 from ..diagram import diagram
 from ..failures import Failures, failures
 from ..models import UserTaskStatus
@@ -344,17 +345,7 @@ class CancelPage(_WorkflowPage):
         node = self._cancelable(uuid)
         root = self.root_of(node)
         done = node.cancel(force=bool(request.POST.get("force")))
-        words_ = [
-            ngettext("%(n)d task will not start.", "%(n)d tasks will not start.", done.pending)
-            % {"n": done.pending},
-            ngettext(
-                "%(n)d running was asked to stop.",
-                "%(n)d running were asked to stop.",
-                done.running,
-            )
-            % {"n": done.running},
-        ]
-        said = " ".join([gettext("Canceled."), *words_])
+        said = _outcome(done)
         if "application/json" in request.headers.get("Accept", ""):
             return JsonResponse({"said": said})
         messages.success(request, said, fail_silently=True)
@@ -369,6 +360,28 @@ class CancelPage(_WorkflowPage):
     def _back(self, node: UserTaskStatus, root: UserTaskStatus) -> str:
         page = reverse("user_workflows:detail", args=[root.uuid])
         return page if node.pk == root.pk else f"{page}?node={node.uuid}#node-{node.uuid}"
+
+
+def _outcome(done: Cancellation) -> str:
+    """What a cancellation has done, in sentences."""
+    texts = [
+        (
+            done.pending,
+            ngettext("%(n)d task will not start.", "%(n)d tasks will not start.", done.pending),
+        ),
+        (
+            done.running,
+            ngettext(
+                "%(n)d running was asked to stop.",
+                "%(n)d running were asked to stop.",
+                done.running,
+            ),
+        ),
+    ]
+    said = [text % {"n": number} for number, text in texts if number]
+    if not said:
+        return gettext("Nothing was canceled: all of it had ended before.")
+    return " ".join([gettext("Canceled."), *said])
 
 
 def _effects(tally: Tally, force: bool) -> list[tuple[Phase, str]]:
