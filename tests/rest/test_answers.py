@@ -310,7 +310,7 @@ def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None
 def test_failures_come_with_what_they_prevented(root: Any, client: Any) -> None:
     end(root, "read")
     end(root, "render 1", Phase.FAILED, "No ink.")
-    with queries(6):
+    with queries(4):
         answer = client.get(url(root, "failures")).json()
     assert answer == {
         "count": 1,
