@@ -260,7 +260,7 @@ class ListPage(Page):
         """A page of them, of a phase, about a subject, with a word in the name."""
         everything = self.nodes().filter(parent__isnull=True).order_by("-created", "-pk")
         phase, subject = request.GET.get("phase", ""), request.GET.get("subject", "")
-        search = request.GET.get("q", "").strip()[:200]
+        search = request.GET.get("q", "").replace("\0", "").strip()[:200]
         found = everything.filter(GROUPS[phase][1]) if phase in GROUPS else everything
         if subject:
             found = found.filter(subject=subject)
@@ -282,7 +282,6 @@ class ListPage(Page):
             "search": search,
             "is_filter": bool(phase or subject or search),
             "query": query.urlencode(),
-            "newest": page.paginator.count,
         }
         return render(request, "user_workflows/list.html", shown)
 
@@ -437,8 +436,7 @@ class DeletePage(_WorkflowPage):
         """Deletes it with its artifacts."""
         root = self._deletable(uuid)
         if root.is_active:
-            shown = {"root": root, "is_running": True}
-            return render(request, "user_workflows/delete.html", shown, status=409)
+            return render(request, "user_workflows/delete.html", {"root": root}, status=409)
         try:
             root.delete()
         except (ProtectedError, RestrictedError):
