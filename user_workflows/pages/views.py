@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db import IntegrityError
 from django.db.models import ProtectedError, Q, RestrictedError
 from django.http import (
     Http404,
@@ -27,7 +28,7 @@ from django.utils.translation import get_language, gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
-from .. import archives
+from .. import archives, deleting
 from ..breaks import ERROR
 from ..diagram import diagram
 from ..failures import Failures, failures
@@ -438,9 +439,10 @@ class DeletePage(_WorkflowPage):
         if root.is_active:
             return render(request, "user_workflows/delete.html", {"root": root}, status=409)
         try:
-            root.delete()
-        except (ProtectedError, RestrictedError):
-            shown = {"root": root, "is_needed": True}
+            deleting.delete(root)
+        except IntegrityError as error:
+            is_needed = isinstance(error, (ProtectedError, RestrictedError))
+            shown = {"root": root, "is_needed": is_needed, "is_busy": not is_needed}
             return render(request, "user_workflows/delete.html", shown, status=409)
         messages.success(
             request, gettext("“%(name)s” was deleted.") % {"name": root.name}, fail_silently=True
