@@ -53,6 +53,13 @@ class Page(LoginRequiredMixin, View):
             raise Refused("You may not look at this workflow.")
         return node
 
+    def root_of(self, node: UserTaskStatus) -> UserTaskStatus:
+        """The whole workflow of a node that this user may view."""
+        if node.parent_id is None:
+            return node
+        uuid = UserTaskStatus.objects.filter(pk=node.tree_id).values_list("uuid", flat=True)
+        return self.node(uuid.get())
+
 
 class Fragment(Page):
     """An answer for the script of a page, which cannot follow a redirect to a log-in page."""
