@@ -14,7 +14,7 @@ from django.db.models import OuterRef, ProtectedError, QuerySet, RestrictedError
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -52,6 +52,12 @@ class _Scoped:
     @property
     def scopes(self) -> tuple[Any, ...]:
         raise NotImplementedError
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """What is deleted while it is looked at is not there."""
+        gone = isinstance(exc, UserTaskStatus.DoesNotExist)
+        answer: Response = super().handle_exception(NotFound() if gone else exc)  # type: ignore[misc]
+        return answer
 
     @property
     def filter_backends(self) -> Any:
