@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from . import deleting
 from .models import UserTaskArtifact, UserTaskStatus
 from .trees import TreeNode
 
@@ -208,9 +209,7 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
 
     def delete_model(self, request: HttpRequest, obj: UserTaskStatus) -> None:
         """Deletes a workflow; one that is open is canceled first."""
-        if obj.is_active:
-            obj.cancel()
-        obj.delete()
+        deleting.delete(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]) -> None:
         """Deletes the selected workflows."""

@@ -48,7 +48,7 @@ def stream(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Iterator[
     Memory: one chunk of one file. A file that its storage has lost is told in ``manifest.json``,
     which comes last and lists everything, links too.
     """
-    outlet, taken, manifest = _Outlet(), set[str](), []
+    outlet, taken, manifest = _Outlet(), dict[str, int](), []
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_DEFLATED) as archive:
         for artifact, path in artifacts:
             row: dict[str, Any] = {
@@ -95,18 +95,23 @@ def answer(node: UserTaskStatus) -> StreamingHttpResponse:
     return made
 
 
-def _entry(path: list[str], name: str, taken: set[str]) -> str:
-    """A name within the archive: safe to unpack anywhere, and different from all others."""
+def _entry(path: list[str], name: str, taken: dict[str, int]) -> str:
+    """A name within the archive: safe to unpack anywhere, and different from all others.
+
+    ``taken`` holds the names that were given, each with the last number that was added to it.
+    """
     folders = [_safe(part) for part in path]
     stem, dot, suffix = _safe(name).rpartition(".")
     stem, suffix = (stem, dot + suffix) if stem else (suffix, "")
-    number = 1
-    while True:
-        found = posixpath.join(*folders, f"{stem}{f' ({number})' if number > 1 else ''}{suffix}")
-        if found.casefold() not in taken:
-            taken.add(found.casefold())
-            return found
+    first = posixpath.join(*folders, f"{stem}{suffix}")
+    found, number = first, taken.get(first.casefold(), 0)
+    while found.casefold() in taken:
         number += 1
+        found = posixpath.join(*folders, f"{stem} ({number}){suffix}")
+    taken[found.casefold()] = 1
+    if number:
+        taken[first.casefold()] = number
+    return found
 
 
 def _safe(name: str) -> str:

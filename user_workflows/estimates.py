@@ -1,4 +1,4 @@
-"""How much longer a workflow may run; pure."""
+"""How long a workflow has run, and how much longer it may; pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from .phases import Phase
 
 #: Before this time has passed nothing is estimated.
 EVIDENCE = timedelta(seconds=15)
+
+
+def elapsed(started_at: datetime | None, settled_at: datetime | None, at: datetime) -> float | None:
+    """Seconds from the start to the end, or until ``at``; None where nothing has started.
+
+    Never negative: hosts' clocks differ, and are set.
+    """
+    if started_at is None:
+        return None
+    return max(0.0, ((settled_at or at) - started_at).total_seconds())
 
 
 def eta(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 
 from .breaks import ERROR
 from .models import UserTaskArtifact, UserTaskStatus
@@ -40,23 +42,22 @@ class Failures:
 
 
 def failures(top: UserTaskStatus, most: int) -> Failures:
-    """The failed tasks of a subtree. One query where there is none, else a handful."""
+    """The failed tasks of a subtree. One query where there is none, else one more a level."""
     found = top.failures()
-    leaves = list(found[: most + 1])
+    errors = UserTaskArtifact.objects.filter(name=ERROR, status=OuterRef("pk")).order_by("pk")
+    skipped = UserTaskStatus.objects.order_by().filter(
+        tree_id=OuterRef("tree_id"), node_type=NodeType.TASK, caused_by=OuterRef("pk")
+    )
+    counts = skipped.values("caused_by").annotate(number=Count("pk")).values("number")
+    told = found.annotate(
+        message=Subquery(errors.values("text")[:1]), prevented=Coalesce(Subquery(counts), 0)
+    )
+    leaves: list[Any] = list(told[: most + 1])
     count = len(leaves) if len(leaves) <= most else found.count()
     allowed = sum(leaf.allow_failure for leaf in leaves)
     if count > most:
         allowed = found.filter(allow_failure=True).count()
     del leaves[most:]
-    if not leaves:
-        return Failures(0, 0, [])
-    pks = [leaf.pk for leaf in leaves]
-    errors = UserTaskArtifact.objects.filter(name=ERROR, status__in=pks).order_by("-pk")
-    texts = dict(errors.values_list("status_id", "text"))
-    prevented = UserTaskStatus.objects.filter(
-        tree_id=top.tree_id, node_type=NodeType.TASK, caused_by__in=pks
-    )
-    counts = dict(prevented.order_by().values_list("caused_by_id").annotate(Count("pk")))
     paths = Paths(top, leaves)
     return Failures(
         count,
@@ -66,10 +67,10 @@ def failures(top: UserTaskStatus, most: int) -> Failures:
                 uuid=leaf.uuid,
                 path=paths.of(leaf),
                 name=leaf.name,
-                message=texts.get(leaf.pk, ""),
+                message=leaf.message or "",
                 attempts=leaf.attempts,
                 allow_failure=leaf.allow_failure,
-                prevented=counts.get(leaf.pk, 0),
+                prevented=leaf.prevented,
             )
             for leaf in leaves
         ],

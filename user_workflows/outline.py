@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Count, DecimalField, Func, Max, Sum
-from django.utils.timezone import now
+from django.utils.timezone import make_naive, now
 
 from . import trees
 from .phases import Phase
@@ -156,7 +157,8 @@ def since(version: str) -> datetime:
         ValueError: it is none.
     """
     try:
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(version))
+        found = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(version))
+        return found if settings.USE_TZ else make_naive(found)
     except OverflowError as error:
         raise ValueError(version) from error
 

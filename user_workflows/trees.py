@@ -308,10 +308,7 @@ class TreeNode:
 
     def duration(self, at: datetime | None = None) -> float | None:
         """Seconds from the start until it settled, or until ``at`` (default: now)."""
-        if self.started_at is None:
-            return None
-        # Never negative: hosts' clocks differ, and are set.
-        return max(0.0, ((self.settled_at or at or now()) - self.started_at).total_seconds())
+        return estimates.elapsed(self.started_at, self.settled_at, at or now())
 
     def eta(self, at: datetime | None = None) -> timedelta | None:
         """The time left as far as one can tell: see ``estimates``."""

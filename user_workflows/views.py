@@ -11,16 +11,15 @@ import networkx as nx
 from django.apps import apps
 from django.db import IntegrityError
 from django.db.models import OuterRef, ProtectedError, QuerySet, RestrictedError, Subquery
-from django.db.models.deletion import Collector
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from . import archives, drawings, outline, trees
+from . import archives, deleting, drawings, outline
 from .conf import settings
 from .failures import failures
 from .models import UserTaskArtifact, UserTaskStatus
@@ -33,9 +32,6 @@ from .serializers import ArtifactSerializer, StatusSerializer
 MOST_DEPTH, MOST_CHILDREN = 20, 500
 #: The most failures that one answer tells.
 MOST_FAILURES = 100
-#: How often it is tried to delete what running tasks still add to.
-DELETING = 5
-
 
 #: Its name in django-user-tasks.
 DjangoObjectPermissionsIncludingView = WorkflowPermission
@@ -56,6 +52,12 @@ class _Scoped:
     @property
     def scopes(self) -> tuple[Any, ...]:
         raise NotImplementedError
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """What is deleted while it is looked at is not there."""
+        gone = isinstance(exc, UserTaskStatus.DoesNotExist)
+        answer: Response = super().handle_exception(NotFound() if gone else exc)  # type: ignore[misc]
+        return answer
 
     @property
     def filter_backends(self) -> Any:
@@ -125,13 +127,11 @@ class StatusViewSet(  # type: ignore[override]
         if instance.parent_id is not None:
             raise Conflict("Only a whole workflow can be deleted, not a part of one.")
         try:
-            # Before it is canceled: a workflow that stays is to go on.
-            Collector(instance._state.db or "default", instance).collect([instance])
-            if instance.is_active:
-                instance.cancel()
-            _delete(instance.pk)
+            deleting.delete(instance)
         except (ProtectedError, RestrictedError) as error:
             raise Conflict("Something else on this site needs this workflow.") from error
+        except IntegrityError:
+            raise Conflict("Tasks of this workflow are still at work; try again.") from None
 
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -289,22 +289,6 @@ class ArtifactViewSet(  # type: ignore[override]
         from .filtersets import ArtifactFilterSet
 
         return ArtifactFilterSet
-
-
-def _delete(pk: int) -> None:
-    """Deletes a workflow, though tasks that still run may leave artifacts meanwhile."""
-    for attempt in range(DELETING):
-        try:
-            with trees.atomic():
-                for root in UserTaskStatus.objects.filter(pk=pk):
-                    root.delete()
-        except (ProtectedError, RestrictedError):
-            raise
-        except IntegrityError:
-            if attempt == DELETING - 1:
-                raise Conflict("Tasks of this workflow are still at work; try again.") from None
-        else:
-            return
 
 
 def _bring_up_to_date(node: UserTaskStatus) -> None:

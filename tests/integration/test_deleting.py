@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from uuid import UUID
 
 import pytest
 from django.db import IntegrityError
+from django.test import Client
+from django.utils.timezone import now
 from rest_framework.test import APIClient
 
 from user_workflows import capture, rollup
@@ -66,6 +69,32 @@ def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server
         assert codes in ([204], [404]), at
         assert not UserTaskStatus.objects.exists(), at
         assert not UserTaskArtifact.objects.exists(), at
+        if not reached:
+            assert at > 5
+            return
+    pytest.fail("It had more statements than were tried.")
+
+
+def test_what_still_comes_after_the_end_does_not_keep_a_page_from_deleting(server: str) -> None:
+    for at in range(MANY):
+        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        status = by_name(root)["a"]
+        UserTaskStatus.objects.update(settled_at=now(), phase=Phase.FAILED)  # As by the reaper.
+        client = Client()
+        client.force_login(root.user)
+
+        def beside(status: UserTaskStatus = status) -> None:
+            with suppress(IntegrityError, UserTaskStatus.DoesNotExist):  # The node is gone.
+                leave(status)
+
+        codes: list[int] = []
+
+        def post(client: Client = client, codes: list[int] = codes, uuid: UUID = root.uuid) -> None:
+            codes.append(client.post(f"/tasks/{uuid}/delete/").status_code)
+
+        reached = interrupted(post, beside, at)
+        assert codes == [302], at
+        assert not UserTaskStatus.objects.exists() and not UserTaskArtifact.objects.exists(), at
         if not reached:
             assert at > 5
             return

@@ -352,3 +352,17 @@ def test_without_the_pages_the_address_says_what_is_missing(people: Any, setting
     settings.ROOT_URLCONF = "user_workflows.urls"
     with pytest.raises(ImproperlyConfigured, match=r"user_workflows\.pages\.urls"):
         root.get_absolute_url()
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_scripts_and_screen_readers_get_plain_numbers(
+    people: Any, client: Client, settings: Any, language: str
+) -> None:
+    settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = language, True
+    root = many(1100, people.owner)
+    html = page(client, root, open=str(part(root, "Mail all students").uuid))
+    html += client.get("/tasks/").content.decode()
+    assert 'aria-setsize="1100"' in html and 'data-uw-children="1100"' in html
+    numbers = r' (aria-(?:level|posinset|setsize|value(?:min|max|now))|data-uw-children)="(.*?)"'
+    assert all(re.fullmatch(r"\d+", value) for _, value in re.findall(numbers, html))
+    assert 'aria-valuemax="1102"' in html

@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
+import pytest
 from django.template import Context, Template
 from django.test import Client
 from django.utils.timezone import now
@@ -12,6 +14,7 @@ from tests.pages import scenes
 from tests.pages.reading import known, text
 from tests.pages.scenes import begin, end, midway, part, stored
 from user_workflows.models import UserTaskStatus
+from user_workflows.pages import views
 
 
 def listed(client: Client, **query: Any) -> str:
@@ -105,3 +108,24 @@ def test_the_tag_shows_one_live_bar_anywhere(people: Any, client: Client) -> Non
     assert told[str(root.uuid)].startswith('<div class="uw-progress"')
     settled = template.render(Context({"status": scenes.settled(root)}))
     assert "data-uw-settled" in settled and part(root, "Notify").is_settled
+
+
+def test_a_search_may_hold_what_no_name_can(people: Any, client: Client) -> None:
+    some(people.owner, 2)
+    assert "Task 001" in text(listed(client, q="Task\0 001"))
+
+
+def test_links_to_pages_are_the_same_in_all_languages(
+    people: Any, client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = "de", True
+    monkeypatch.setattr(views, "PER_PAGE", 1)
+    UserTaskStatus.objects.bulk_create(
+        UserTaskStatus(
+            user=people.owner, task_id=str(uuid4()), name=f"Task {i}", task_class="t",
+            total_steps=1, tree_id=0, lft=1, rght=2, level=0,
+        )
+        for i in range(1003)
+    )  # fmt: skip
+    html = listed(client, page=1002)
+    assert 'href="?page=1001"' in html and 'href="?page=1003"' in html

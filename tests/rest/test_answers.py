@@ -16,7 +16,7 @@ from django.utils.timezone import now
 
 from tests.helpers import a_user, leaf, node, queries
 from tests.rest.conftest import export, part, url
-from user_workflows import capture, outline, rollup, trees
+from user_workflows import archives, capture, outline, rollup, trees
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 
@@ -310,7 +310,7 @@ def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None
 def test_failures_come_with_what_they_prevented(root: Any, client: Any) -> None:
     end(root, "read")
     end(root, "render 1", Phase.FAILED, "No ink.")
-    with queries(6):
+    with queries(4):
         answer = client.get(url(root, "failures")).json()
     assert answer == {
         "count": 1,
@@ -483,3 +483,27 @@ def test_an_open_tree_is_not_read_to_see_that_nothing_has_changed(root: Any, cli
         url(root, "tree", since=since.json()["version"]), headers={"If-None-Match": since["ETag"]}
     )
     assert later.status_code == 304
+
+
+def test_an_archive_of_many_equal_names_takes_a_few_looks_for_each() -> None:
+    class Taken(dict[str, int]):
+        looks = 0
+
+        def __contains__(self, name: object) -> bool:
+            self.looks += 1
+            return super().__contains__(name)
+
+    taken = Taken()
+    names = [archives._entry(["Render"], "Log.txt", taken) for _ in range(1000)]
+    assert names[:3] == ["Render/Log.txt", "Render/Log (2).txt", "Render/Log (3).txt"]
+    assert len({name.casefold() for name in names}) == 1000
+    assert taken.looks < 4 * 1000
+
+
+def test_changes_are_told_where_times_have_no_zone(root: Any, client: Any, settings: Any) -> None:
+    settings.USE_TZ = False
+    UserTaskStatus.objects.update(created=now() - timedelta(hours=1), modified=now())
+    version = client.get(url(root, "tree")).json()["version"]
+    assert len(client.get(url(root, "tree", since=version)).json()["changed"]) == 10
+    UserTaskStatus.objects.update(modified=now() - timedelta(hours=1))
+    assert client.get(url(root, "tree", since=version)).json()["changed"] == []

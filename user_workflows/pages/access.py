@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
 from django.views import View
 from rest_framework.request import Request
 
@@ -29,6 +30,8 @@ class Page(LoginRequiredMixin, View):
             return super().dispatch(request, *args, **kwargs)
         except Refused as refusal:
             return self.refuse(refusal)
+        except UserTaskStatus.DoesNotExist as gone:  # It was deleted while we looked.
+            raise Http404 from gone
 
     def refuse(self, refusal: Refused) -> HttpResponse:
         """The page that says no."""
@@ -50,8 +53,15 @@ class Page(LoginRequiredMixin, View):
         if node is None:
             raise Http404("There is no such workflow.")
         if not may(self.request.user, "view", node):
-            raise Refused("You may not look at this workflow.")
+            raise Refused(gettext("You may not look at this workflow."))
         return node
+
+    def root_of(self, node: UserTaskStatus) -> UserTaskStatus:
+        """The whole workflow of a node that this user may view."""
+        if node.parent_id is None:
+            return node
+        uuid = UserTaskStatus.objects.filter(pk=node.tree_id).values_list("uuid", flat=True)
+        return self.node(uuid.get())
 
 
 class Fragment(Page):

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from .. import trees
+from .. import estimates, trees
 from ..models import UserTaskStatus
 from ..phases import Phase
 from . import words
@@ -118,10 +118,7 @@ class Overview:
     @property
     def elapsed(self) -> float | None:
         """Seconds it took, or has taken."""
-        started = self.status.started_at
-        if started is None:
-            return None
-        return max(0.0, ((self.status.settled_at or self.at) - started).total_seconds())
+        return estimates.elapsed(self.status.started_at, self.status.settled_at, self.at)
 
     @property
     def duration(self) -> str:

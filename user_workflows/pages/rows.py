@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
+from .. import estimates
 from ..conf import settings
 from ..phases import NodeType, Phase
 from . import words
@@ -116,10 +117,8 @@ class Row:
 
     @property
     def elapsed(self) -> float | None:
-        """Seconds it took, or has taken; never negative, for hosts' clocks differ."""
-        if self.started_at is None:
-            return None
-        return max(0.0, ((self.settled_at or self.at) - self.started_at).total_seconds())
+        """Seconds it took, or has taken."""
+        return estimates.elapsed(self.started_at, self.settled_at, self.at)
 
     @property
     def duration(self) -> str:

@@ -151,10 +151,7 @@ class Summary:
     @property
     def elapsed(self) -> float | None:
         """Seconds since the start, or until the end."""
-        started = self.status.started_at
-        if started is None:
-            return None
-        return max(0.0, ((self.status.settled_at or self.at) - started).total_seconds())
+        return estimates.elapsed(self.status.started_at, self.status.settled_at, self.at)
 
     @property
     def duration(self) -> str:

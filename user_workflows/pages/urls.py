@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import views
+from . import actions, views
 
 app_name = "user_workflows"
 
@@ -12,8 +12,8 @@ urlpatterns = [
     path("<uuid:uuid>/", views.DetailPage.as_view(), name="detail"),
     path("<uuid:uuid>/changes/", views.Changes.as_view(), name="changes"),
     path("<uuid:uuid>/rows/", views.Rows.as_view(), name="rows"),
-    path("<uuid:uuid>/cancel/", views.CancelPage.as_view(), name="cancel"),
-    path("<uuid:uuid>/delete/", views.DeletePage.as_view(), name="delete"),
+    path("<uuid:uuid>/cancel/", actions.CancelPage.as_view(), name="cancel"),
+    path("<uuid:uuid>/delete/", actions.DeletePage.as_view(), name="delete"),
     path("<uuid:uuid>/graph/", views.GraphPage.as_view(), name="graph"),
     path("<uuid:uuid>/artifacts.zip", views.Archive.as_view(), name="archive"),
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
 from ..diagram.svg import SIGNS
+from ..diagram.words import grouped as number
 from ..phases import STATE_TEXTS, NodeType, Phase
 from .tallies import Tally
 
@@ -55,11 +55,6 @@ def _rest(tally: Tally, several: bool) -> str:
             "n": tally.waiting
         }
     return ""
-
-
-def number(given: int) -> str:
-    """A number as the reader groups its digits: 10,000."""
-    return str(number_format(given, force_grouping=True))
 
 
 def steps(completed: int, total: int) -> str:

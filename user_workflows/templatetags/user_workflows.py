@@ -7,8 +7,8 @@ from typing import Any
 from django import template
 from django.utils.timezone import now
 
+from ..diagram.words import grouped
 from ..models import UserTaskStatus
-from ..pages import words
 from ..pages.overviews import Overview
 
 register = template.Library()
@@ -32,7 +32,7 @@ def workflow_assets() -> dict[str, Any]:
 @register.filter
 def uw_number(number: int) -> str:
     """A number with its digits grouped: 10,000."""
-    return words.number(number)
+    return grouped(number)
 
 
 @register.filter

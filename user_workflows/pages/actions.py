@@ -1,0 +1,184 @@
+"""What a user may do to a workflow on its pages: cancel it, delete it; after a question."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.db import IntegrityError
+from django.db.models import ProtectedError, RestrictedError
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+)
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+
+from .. import deleting
+from ..breaks import ERROR
+from ..cancel import Cancellation
+from ..models import UserTaskStatus
+from ..permissions import may
+from ..phases import Phase
+from . import live
+from .access import Page, Refused
+from .tallies import Tally
+
+
+@method_decorator([never_cache, csrf_protect], name="dispatch")
+class CancelPage(Page):
+    """Asks whether to cancel a workflow or a branch, saying what that will do, and does it."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The question with the true counts; for the page's dialog, only the part within it."""
+        node = self._cancelable(uuid)
+        root = self.root_of(node)
+        tally = live.tally_of(node)
+        force = "force" in request.GET and tally.stopping > 0
+        shown = {
+            "node": node,
+            "root": root,
+            "force": force,
+            "is_idle": not (tally.stopping if force else tally.stoppable),
+            "effects": _effects(tally, force),
+            "back": self._back(node, root),
+        }
+        template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
+        return render(request, f"user_workflows/{template}", shown)
+
+    def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """Cancels; with ``force`` running tasks are terminated."""
+        node = self._cancelable(uuid)
+        root = self.root_of(node)
+        done = node.cancel(force=bool(request.POST.get("force")))
+        said = _outcome(done)
+        if "application/json" in request.headers.get("Accept", ""):
+            return JsonResponse({"said": said})
+        messages.success(request, said, fail_silently=True)
+        return HttpResponseRedirect(self._back(node, root))
+
+    def _cancelable(self, uuid: UUID) -> UserTaskStatus:
+        node = self.node(uuid)
+        if not may(self.request.user, "cancel", node):
+            raise Refused(gettext("You may look at this workflow, but not cancel it."))
+        return node
+
+    def _back(self, node: UserTaskStatus, root: UserTaskStatus) -> str:
+        page = reverse("user_workflows:detail", args=[root.uuid])
+        return page if node.pk == root.pk else f"{page}?node={node.uuid}#node-{node.uuid}"
+
+
+def _outcome(done: Cancellation) -> str:
+    """What a cancellation has done, in sentences."""
+    texts = [
+        (
+            done.pending,
+            ngettext("%(n)d task will not start.", "%(n)d tasks will not start.", done.pending),
+        ),
+        (
+            done.running,
+            ngettext(
+                "%(n)d running was asked to stop.",
+                "%(n)d running were asked to stop.",
+                done.running,
+            ),
+        ),
+    ]
+    said = [text % {"n": number} for number, text in texts if number]
+    if not said:
+        return gettext("Nothing was canceled: all of it had ended before.")
+    return " ".join([gettext("Canceled."), *said])
+
+
+def _effects(tally: Tally, force: bool) -> list[tuple[Phase, str]]:
+    """What a cancellation will do, in sentences."""
+    running = tally.stoppable - tally.waiting
+    if force:
+        stopping = tally.stopping + running
+        return [
+            (
+                Phase.CANCELED,
+                ngettext(
+                    "%(n)d task that was asked to stop and still runs will be ended at once. "
+                    "What it was doing is lost.",
+                    "%(n)d tasks that were asked to stop and still run will be ended at once. "
+                    "What they were doing is lost.",
+                    stopping,
+                )
+                % {"n": stopping},
+            )
+        ]
+    texts = [
+        (
+            Phase.PENDING,
+            tally.waiting,
+            ngettext(
+                "%(n)d pending task will not start.",
+                "%(n)d pending tasks will not start.",
+                tally.waiting,
+            ),
+        ),
+        (
+            Phase.RUNNING,
+            running,
+            ngettext(
+                "%(n)d running will be asked to stop.",
+                "%(n)d running will be asked to stop.",
+                running,
+            ),
+        ),
+        (
+            Phase.SUCCEEDED,
+            tally.ended,
+            ngettext(
+                "%(n)d finished stays, and its artifacts are kept.",
+                "%(n)d finished stay, and their artifacts are kept.",
+                tally.ended,
+            ),
+        ),
+    ]
+    return [(phase, text % {"n": number}) for phase, number, text in texts if number]
+
+
+@method_decorator([never_cache, csrf_protect], name="dispatch")
+class DeletePage(Page):
+    """Asks whether to delete a whole workflow that has ended, and does it."""
+
+    def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """The question."""
+        root = self._deletable(uuid)
+        tasks = sum(root.counts().values())
+        artifacts = root.subtree_artifacts().exclude(name=ERROR).count()
+        shown = {"root": root, "tasks": tasks, "artifacts": artifacts}
+        return render(request, "user_workflows/delete.html", shown)
+
+    def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
+        """Deletes it with its artifacts."""
+        root = self._deletable(uuid)
+        if root.is_active:
+            return render(request, "user_workflows/delete.html", {"root": root}, status=409)
+        try:
+            deleting.delete(root)
+        except IntegrityError as error:
+            is_needed = isinstance(error, (ProtectedError, RestrictedError))
+            shown = {"root": root, "is_needed": is_needed, "is_busy": not is_needed}
+            return render(request, "user_workflows/delete.html", shown, status=409)
+        messages.success(
+            request, gettext("“%(name)s” was deleted.") % {"name": root.name}, fail_silently=True
+        )
+        return redirect("user_workflows:list")
+
+    def _deletable(self, uuid: UUID) -> UserTaskStatus:
+        root = self.node(uuid)
+        if root.parent_id is not None:
+            raise Http404("Only a whole workflow can be deleted.")
+        if not may(self.request.user, "delete", root):
+            raise Refused(gettext("You may look at this workflow, but not delete it."))
+        return root
