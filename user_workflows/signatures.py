@@ -252,6 +252,7 @@ class _Planner:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         sig.kwargs["header"] = header = group(sig.kwargs["header"], app=sig._app)
         node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
+        _hand_down_links(sig.kwargs["body"])
         body = self.node(sig.kwargs["body"], _RESULT, {})
         return _container(NodeType.CHORD, [node, body], said)
 
@@ -261,6 +262,7 @@ class _Planner:
         members: list[PlanNode | None] = []
         fed = fed + tuple(sig.args) if sig.args else fed
         for task in sig.tasks:
+            _hand_down_links(task)
             members.append(self.node(task, fed, by_name))
             fed, by_name = _RESULT, {}
         sig.kwargs["tasks"] = _with_chords(sig)
@@ -270,6 +272,19 @@ class _Planner:
             _say(steps[0], said)
             return steps[0]
         return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
+
+
+def _hand_down_links(step: Any) -> None:
+    """Links on a chain that is a step of a chain, or a chord's body, go to what it ends with.
+
+    Celery's ``chain()`` does that as well. A chain that is sent within another, also as the only
+    member of a group, is taken apart, and Celery forgets what was linked to it as a whole.
+    """
+    while isinstance(step, group) and len(step.tasks) == 1:
+        step = step.tasks[0]
+    if isinstance(step, _chain) and step.tasks:
+        for callback in step.options.pop("link", ()):
+            step.tasks[-1].link(maybe_signature(callback, app=step._app))
 
 
 def _with_chords(sig: Any) -> list[Any]:

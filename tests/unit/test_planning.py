@@ -100,6 +100,33 @@ def test_callbacks_are_in_the_tree_and_may_fail(learner: Any) -> None:
     assert [child.allow_failure for child in plan.children[0].children] == [False, True, True]
 
 
+def linked(canvas: Any, callback: Any) -> Any:
+    canvas.link(callback)
+    return canvas
+
+
+@pytest.mark.parametrize("only_member", [False, True])
+def test_links_of_a_chain_within_a_chain_are_on_its_last_task(
+    only_member: bool, learner: Any
+) -> None:
+    inner = linked(ours.chain(t("a"), t("b")), t("x"))
+    plan = planned(ours.chain(ours.group(inner) if only_member else inner, t("c")), learner)
+    chain = {"chain": ["a", {"link": ["b", "x"]}]}
+    assert shape(plan) == {"chain": [{"group": [chain]} if only_member else chain, "c"]}
+
+
+def test_links_of_a_chain_that_is_a_body_are_on_its_last_task(learner: Any) -> None:
+    body = linked(ours.chain(t("b"), ours.group(t("c"), t("d"))), t("x"))
+    plan = planned(ours.chord([t("a")], body), learner)
+    last = {"chain": ["b", {"group": [{"link": ["c", "x"]}, "d"]}]}
+    assert shape(plan) == {"chord": [{"group": ["a"]}, last]}
+
+
+def test_a_chain_of_dictionaries_can_be_piped(learner: Any) -> None:
+    piped = ours.chain(json.loads(json.dumps(t("a"))), t("b")) | t("c")
+    assert shape(planned(piped, learner)) == {"chain": ["a", "b", "c"]}
+
+
 def test_errbacks_are_not_in_the_tree(learner: Any) -> None:
     sig = t("a")
     sig.link_error(t("x"))
