@@ -13,6 +13,7 @@ from celery.canvas import _chain
 from tests import tasks
 from tests.tasks import export, following, mixed, mute, plain, unnamed
 from user_workflows import canvas as ours
+from user_workflows import signatures
 from user_workflows.canvas import tracked, workflow
 from user_workflows.exceptions import InvalidCanvas
 from user_workflows.plan import PlanNode
@@ -279,3 +280,20 @@ def test_the_graph_before_submission(learner: Any) -> None:
     flow = workflow(_chain(t("a"), t("b")), user=learner)
     edges = [(first.name, then.name) for first, then in flow.graph().edges]
     assert edges == [("a", "b")]
+
+
+def test_a_group_that_a_step_follows_is_sent_as_the_chord_that_is_shown() -> None:
+    written = _chain([t("a"), celery.group(t("b"), t("c")), t("d")])
+    sent = signatures.copy(written)
+    root, _ = signatures.plan(sent)
+    assert root is not None
+    chord = sent.tasks[1]
+    assert [task["task"] for task in sent.tasks] == [tasks.user.name, "celery.chord"]
+    assert chord.kwargs["header"].options["task_id"] == root.children[1].children[0].task_id
+
+
+def test_a_workflow_does_not_follow_later_changes_of_its_canvas(learner: Any) -> None:
+    canvas = celery.group(t("a"), t("b"))
+    flow = workflow(canvas, user=learner)
+    canvas.tasks[0].kwargs["tag"] = "z"
+    assert shape(flow.plan) == {"group": ["a", "b"]}
