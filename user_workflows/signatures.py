@@ -290,18 +290,30 @@ def _hand_down_links(step: Any) -> None:
 def _with_chords(sig: Any) -> list[Any]:
     """The tasks of a chain, where a group and the step after it are one chord.
 
-    Celery's ``chain()`` makes them one at once. Made only when a chain is sent, as of one that is
-    nested in another, Celery 5.7 forgets to prepare a chord in such a group, and breaks on it.
+    Also the group that a chord ends with. Celery's ``chain()`` makes them one at once. Made only
+    when a chain is sent, as of one that is nested in another, Celery 5.7 forgets to prepare a
+    chord in such a group, and breaks on it; and what follows a chord it sends from each task of
+    the group that is its body.
     """
     steps: list[Any] = []
     for task in reversed(sig.tasks):
+        last = task
+        while isinstance(last, _chord) and isinstance(last.kwargs["body"], _chord):
+            last = last.kwargs["body"]
         if steps and isinstance(task, group) and len(task.tasks) > 1:
-            header = group(task.tasks, app=sig._app)
-            header.options["task_id"] = task.options["task_id"]
-            task = _chord(header, steps.pop(), app=sig._app)
-            task.kwargs["header"] = header  # Not only its tasks: it has an id.
+            task = _as_header(task, steps.pop())
+        elif steps and isinstance(last, _chord) and isinstance(last.kwargs["body"], group):
+            last.kwargs["body"] = _as_header(last.kwargs["body"], steps.pop())
         steps.append(task)
     return steps[::-1]
+
+
+def _as_header(members: Any, body: Any) -> Any:
+    header = group(members.tasks, app=members._app)
+    header.options["task_id"] = members.options["task_id"]
+    made = _chord(header, body, app=members._app)
+    made.kwargs["header"] = header  # Not only its tasks: it has an id.
+    return made
 
 
 def _fold(members: list[PlanNode]) -> list[PlanNode]:

@@ -102,6 +102,9 @@ SHAPES |= {
     ),
     "chord body is a chain": lambda c: c.chord(c.many(2), c.chain(c.u(1), c.p(2), c.u(3))),
     "chord body is a group": lambda c: c.chord(c.many(2), c.group(c.u(1), c.p(2))),
+    "chord body is a group, in a chain": lambda c: c.chain(
+        c.u(1), c.chord(c.many(2), c.group(c.u(1), c.p(2))), c.u(3), c.p(4)
+    ),
     "chord body is a chord": lambda c: c.chord(c.many(2), c.chord([c.u(1), c.p(2)], c.u(3))),
     "chord header of chains": lambda c: c.chord(
         [c.chain(c.u(1), c.p(2)), c.chain(c.u(3), c.u(4))], c.u()

@@ -297,3 +297,13 @@ def test_a_workflow_does_not_follow_later_changes_of_its_canvas(learner: Any) ->
     flow = workflow(canvas, user=learner)
     canvas.tasks[0].kwargs["tag"] = "z"
     assert shape(flow.plan) == {"group": ["a", "b"]}
+
+
+def test_what_follows_a_chord_waits_for_the_whole_group_that_is_its_body() -> None:
+    body = celery.group(t("b"), t("c"))
+    sent = signatures.copy(_chain([celery.chord([t("a")], body), t("d")]))
+    root, _ = signatures.plan(sent)
+    assert root is not None
+    assert shape(root) == {"chain": [{"chord": [{"group": ["a"]}, {"group": ["b", "c"]}]}, "d"]}
+    [chord] = sent.tasks
+    assert chord.kwargs["body"].kwargs["body"].kwargs["tag"] == "d"
