@@ -274,17 +274,19 @@ class _Planner:
         return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
 
 
-def _hand_down_links(step: Any) -> None:
+def _hand_down_links(sig: Any) -> None:
     """Links on a chain that is a step of a chain, or a chord's body, go to what it ends with.
 
     Celery's ``chain()`` does that as well. A chain that is sent within another, also as the only
     member of a group, is taken apart, and Celery forgets what was linked to it as a whole.
     """
-    while isinstance(step, group) and len(step.tasks) == 1:
-        step = step.tasks[0]
-    if isinstance(step, _chain) and step.tasks:
-        for callback in step.options.pop("link", ()):
-            step.tasks[-1].link(maybe_signature(callback, app=step._app))
+    while isinstance(sig, group) and len(sig.tasks) == 1:
+        sig = sig.tasks[0]
+    if isinstance(sig, _chain) and sig.tasks:
+        app, last = getattr(sig, "_app", None), sig.tasks[-1]
+        for callback in sig.options.pop("link", ()):
+            linked: Any = maybe_signature(callback, app=app)
+            last.link(linked)
 
 
 def _with_chords(sig: Any) -> list[Any]:
