@@ -53,8 +53,9 @@ def tracked(signature: Any, *, name: str = "", allow_failure: bool = False) -> A
 
 def _members(tasks: tuple[Any, ...]) -> list[Any]:
     if len(tasks) == 1 and not signatures.is_signature(tasks[0]):
-        return list(tasks[0])
-    return list(tasks)
+        tasks = tuple(tasks[0])
+    # Not the dictionary of one: Celery's ``|`` takes only signatures.
+    return [celery_canvas.maybe_signature(task) for task in tasks]
 
 
 def chain(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:

@@ -252,6 +252,7 @@ class _Planner:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         sig.kwargs["header"] = header = group(sig.kwargs["header"], app=sig._app)
         node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
+        _hand_down_links(sig.kwargs["body"])
         body = self.node(sig.kwargs["body"], _RESULT, {})
         return _container(NodeType.CHORD, [node, body], said)
 
@@ -261,6 +262,7 @@ class _Planner:
         members: list[PlanNode | None] = []
         fed = fed + tuple(sig.args) if sig.args else fed
         for task in sig.tasks:
+            _hand_down_links(task)
             members.append(self.node(task, fed, by_name))
             fed, by_name = _RESULT, {}
         sig.kwargs["tasks"] = _with_chords(sig)
@@ -272,21 +274,48 @@ class _Planner:
         return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
 
 
+def _hand_down_links(sig: Any) -> None:
+    """Links on a chain that is a step of a chain, or a chord's body, go to what it ends with.
+
+    Celery's ``chain()`` does that as well. A chain that is sent within another, also as the only
+    member of a group, is taken apart, and Celery forgets what was linked to it as a whole.
+    """
+    while isinstance(sig, group) and len(sig.tasks) == 1:
+        sig = sig.tasks[0]
+    if isinstance(sig, _chain) and sig.tasks:
+        app, last = getattr(sig, "_app", None), sig.tasks[-1]
+        for callback in sig.options.pop("link", ()):
+            linked: Any = maybe_signature(callback, app=app)
+            last.link(linked)
+
+
 def _with_chords(sig: Any) -> list[Any]:
     """The tasks of a chain, where a group and the step after it are one chord.
 
-    Celery's ``chain()`` makes them one at once. Made only when a chain is sent, as of one that is
-    nested in another, Celery 5.7 forgets to prepare a chord in such a group, and breaks on it.
+    Also the group that a chord ends with. Celery's ``chain()`` makes them one at once. Made only
+    when a chain is sent, as of one that is nested in another, Celery 5.7 forgets to prepare a
+    chord in such a group, and breaks on it; and what follows a chord it sends from each task of
+    the group that is its body.
     """
     steps: list[Any] = []
     for task in reversed(sig.tasks):
+        last = task
+        while isinstance(last, _chord) and isinstance(last.kwargs["body"], _chord):
+            last = last.kwargs["body"]
         if steps and isinstance(task, group) and len(task.tasks) > 1:
-            header = group(task.tasks, app=sig._app)
-            header.options["task_id"] = task.options["task_id"]
-            task = _chord(header, steps.pop(), app=sig._app)
-            task.kwargs["header"] = header  # Not only its tasks: it has an id.
+            task = _as_header(task, steps.pop())
+        elif steps and isinstance(last, _chord) and isinstance(last.kwargs["body"], group):
+            last.kwargs["body"] = _as_header(last.kwargs["body"], steps.pop())
         steps.append(task)
     return steps[::-1]
+
+
+def _as_header(members: Any, body: Any) -> Any:
+    header = group(members.tasks, app=members._app)
+    header.options["task_id"] = members.options["task_id"]
+    made = _chord(header, body, app=members._app)
+    made.kwargs["header"] = header  # Not only its tasks: it has an id.
+    return made
 
 
 def _fold(members: list[PlanNode]) -> list[PlanNode]:

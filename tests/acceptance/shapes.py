@@ -102,6 +102,9 @@ SHAPES |= {
     ),
     "chord body is a chain": lambda c: c.chord(c.many(2), c.chain(c.u(1), c.p(2), c.u(3))),
     "chord body is a group": lambda c: c.chord(c.many(2), c.group(c.u(1), c.p(2))),
+    "chord body is a group, in a chain": lambda c: c.chain(
+        c.u(1), c.chord(c.many(2), c.group(c.u(1), c.p(2))), c.u(3), c.p(4)
+    ),
     "chord body is a chord": lambda c: c.chord(c.many(2), c.chord([c.u(1), c.p(2)], c.u(3))),
     "chord header of chains": lambda c: c.chord(
         [c.chain(c.u(1), c.p(2)), c.chain(c.u(3), c.u(4))], c.u()
@@ -141,6 +144,18 @@ SHAPES |= {
     "links": lambda c: _linked(c.p(1), c.u(2), c.u(3)),
     "link to a chain": lambda c: _linked(c.u(1), c.chain(c.p(2), c.u(3))),
     "link on a chain": lambda c: _linked(c.chain(c.u(1), c.p(2)), c.u(3)),
+    "link on a chain within a chain": lambda c: c.chain(
+        c.u(1), _linked(c.chain(c.u(2), c.p(3)), c.u(4)), c.p(5)
+    ),
+    "link on a chain in a group of one": lambda c: c.chain(
+        c.u(1), c.group(_linked(c.chain(c.u(2), c.p(3)), c.u(4))), c.p(5)
+    ),
+    "link on a chain that ends in a group, within a chain": lambda c: c.chain(
+        c.u(1), _linked(c.chain(c.u(2), c.group(c.many(2))), c.u(4))
+    ),
+    "link on a chain that is a body, within a chain": lambda c: c.chain(
+        c.u(1), c.chord(c.many(2), _linked(c.chain(c.u(2), c.p(3)), c.u(4))), c.p(5)
+    ),
     "link within a chain": lambda c: c.chain(_linked(c.u(1), c.p(2)), c.u(3)),
     "link within a chord": lambda c: c.chord([_linked(c.u(1), c.p(2)), c.u(3)], c.u()),
 }

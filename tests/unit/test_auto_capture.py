@@ -171,6 +171,17 @@ class TestUserTasks:
         assert len(sent) == 2
 
 
+def test_a_task_that_is_sent_again_under_its_id_has_one_node(
+    learner: Any, sent: list[str], committed: Any, caplog: Any
+) -> None:
+    for _ in range(2):
+        with committed():
+            owned.apply_async((learner.pk,), {"tag": "a"}, task_id="mine")
+    assert sent == ["mine", "mine"]
+    assert [root.task_id for root in roots()] == ["mine"]
+    assert "will not see" not in caplog.text
+
+
 class TestBadUsers:
     BAD = [{}, {"user_id": None}, {"user_id": 987654}, {"user_id": "nobody"}]
 
@@ -182,6 +193,13 @@ class TestBadUsers:
         assert len(sent) == 1
         assert roots() == []
         assert "will not see" in caplog.text
+
+    def test_it_is_logged_once_for_all_tasks_of_a_canvas(
+        self, db: None, sent: list[str], caplog: Any
+    ) -> None:
+        group(owned.si(987654, tag="a"), owned.si(987654, tag="b")).apply_async()
+        assert len(sent) == 2
+        assert caplog.text.count("will not see") == 1
 
     @pytest.mark.parametrize("given", BAD, ids=str)
     def test_strictly_it_raises_and_nothing_is_sent(

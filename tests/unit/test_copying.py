@@ -246,3 +246,10 @@ def test_a_nest_is_not_copied_again_at_each_level(monkeypatch: pytest.MonkeyPatc
     for _ in range(10):
         made = ours.chain(ours.chord([ours.group([made], name="g")], plain.s(1), name="c"))
     assert copied == []
+
+
+def test_a_chain_that_links_its_tasks_still_does() -> None:
+    """What ``use_link`` says is kept beside the dictionary."""
+    made = _chain([plain.s(1), plain.s(2)])
+    made._use_link = True  # type: ignore[attr-defined]
+    assert signatures.copy(made)._use_link is True

@@ -13,6 +13,7 @@ from celery.canvas import _chain
 from tests import tasks
 from tests.tasks import export, following, mixed, mute, plain, unnamed
 from user_workflows import canvas as ours
+from user_workflows import signatures
 from user_workflows.canvas import tracked, workflow
 from user_workflows.exceptions import InvalidCanvas
 from user_workflows.plan import PlanNode
@@ -98,6 +99,33 @@ def test_callbacks_are_in_the_tree_and_may_fail(learner: Any) -> None:
     plan = planned(celery.chain(sig, t("b")), learner)
     assert shape(plan) == {"chain": [{"link": ["a", "x", {"chain": ["y", "z"]}]}, "b"]}
     assert [child.allow_failure for child in plan.children[0].children] == [False, True, True]
+
+
+def linked(canvas: Any, callback: Any) -> Any:
+    canvas.link(callback)
+    return canvas
+
+
+@pytest.mark.parametrize("only_member", [False, True])
+def test_links_of_a_chain_within_a_chain_are_on_its_last_task(
+    only_member: bool, learner: Any
+) -> None:
+    inner = linked(ours.chain(t("a"), t("b")), t("x"))
+    plan = planned(ours.chain(ours.group(inner) if only_member else inner, t("c")), learner)
+    chain = {"chain": ["a", {"link": ["b", "x"]}]}
+    assert shape(plan) == {"chain": [{"group": [chain]} if only_member else chain, "c"]}
+
+
+def test_links_of_a_chain_that_is_a_body_are_on_its_last_task(learner: Any) -> None:
+    body = linked(ours.chain(t("b"), ours.group(t("c"), t("d"))), t("x"))
+    plan = planned(ours.chord([t("a")], body), learner)
+    last = {"chain": ["b", {"group": [{"link": ["c", "x"]}, "d"]}]}
+    assert shape(plan) == {"chord": [{"group": ["a"]}, last]}
+
+
+def test_a_chain_of_dictionaries_can_be_piped(learner: Any) -> None:
+    piped = ours.chain(json.loads(json.dumps(t("a"))), t("b")) | t("c")
+    assert shape(planned(piped, learner)) == {"chain": ["a", "b", "c"]}
 
 
 def test_errbacks_are_not_in_the_tree(learner: Any) -> None:
@@ -252,3 +280,30 @@ def test_the_graph_before_submission(learner: Any) -> None:
     flow = workflow(_chain(t("a"), t("b")), user=learner)
     edges = [(first.name, then.name) for first, then in flow.graph().edges]
     assert edges == [("a", "b")]
+
+
+def test_a_group_that_a_step_follows_is_sent_as_the_chord_that_is_shown() -> None:
+    written = _chain([t("a"), celery.group(t("b"), t("c")), t("d")])
+    sent = signatures.copy(written)
+    root, _ = signatures.plan(sent)
+    assert root is not None
+    chord = sent.tasks[1]
+    assert [task["task"] for task in sent.tasks] == [tasks.user.name, "celery.chord"]
+    assert chord.kwargs["header"].options["task_id"] == root.children[1].children[0].task_id
+
+
+def test_a_workflow_does_not_follow_later_changes_of_its_canvas(learner: Any) -> None:
+    canvas = celery.group(t("a"), t("b"))
+    flow = workflow(canvas, user=learner)
+    canvas.tasks[0].kwargs["tag"] = "z"
+    assert shape(flow.plan) == {"group": ["a", "b"]}
+
+
+def test_what_follows_a_chord_waits_for_the_whole_group_that_is_its_body() -> None:
+    body = celery.group(t("b"), t("c"))
+    sent = signatures.copy(_chain([celery.chord([t("a")], body), t("d")]))
+    root, _ = signatures.plan(sent)
+    assert root is not None
+    assert shape(root) == {"chain": [{"chord": [{"group": ["a"]}, {"group": ["b", "c"]}]}, "d"]}
+    [chord] = sent.tasks
+    assert chord.kwargs["body"].kwargs["body"].kwargs["tag"] == "d"
