@@ -81,13 +81,26 @@ def waits_for(graph: Graph, leaf: Any) -> list[Any]:
     return found
 
 
-def _add(graph: Graph, node: Any) -> _Ends:
+def _add(graph: Graph, root: Any) -> _Ends:
+    ends: dict[int, _Ends] = {}
+    waiting = [(root, False)]
+    while waiting:
+        node, is_below_done = waiting.pop()
+        if is_below_done or not node.children:
+            parts = [ends.pop(id(child)) for child in node.children]
+            ends[id(node)] = _add_node(graph, node, parts)
+        else:
+            waiting.append((node, True))
+            waiting += [(child, False) for child in reversed(node.children)]
+    return ends[id(root)]
+
+
+def _add_node(graph: Graph, node: Any, parts: list[_Ends]) -> _Ends:
     if not node.children:
         if node.node_type is not NodeType.TASK:
             return _Ends([], [])
         graph.add_node(node)
         return _Ends([node], [node])
-    parts = [_add(graph, child) for child in node.children]
     if node.node_type in (NodeType.TASK, NodeType.REPLACED):
         # Nobody waits for what a task has merely sent: growth allows that to fail. What a task
         # was replaced with comes last, and may be allowed to fail as the task was.

@@ -70,17 +70,20 @@ def place(node: T, *, lft: int = 1, level: int = 0, gap: int = SLOT) -> list[Pla
     Each node is left ``gap`` (at least 1) positions behind its last child.
     """
     placed: list[Placed] = []
-
-    def number(node: T, parent: T | None, lft: int, level: int) -> int:
-        at = len(placed)
-        placed.append(Placed(node, parent, lft, 0, level))
-        last = lft
-        for child in node.children:
-            last = number(child, node, last + 1, level + 1)
-        placed[at] = placed[at]._replace(rght=last + gap)
-        return last + gap
-
-    number(node, None, lft, level)
+    position = lft - 1
+    # Not by recursion: a task that sends itself again and again makes trees of any depth.
+    waiting: list[tuple[Any, Any, int] | int] = [(node, None, level)]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, int):
+            position += gap
+            placed[item] = placed[item]._replace(rght=position)
+            continue
+        each, parent, level = item
+        position += 1
+        waiting.append(len(placed))
+        placed.append(Placed(each, parent, position, 0, level))
+        waiting += [(child, each, level + 1) for child in reversed(list(each.children))]
     return placed
 
 

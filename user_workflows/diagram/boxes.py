@@ -50,9 +50,11 @@ class Box:
 
     def walk(self) -> Iterator[Box]:
         """This and all below it, in the author's order."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        waiting = [self]
+        while waiting:
+            box = waiting.pop()
+            yield box
+            waiting += reversed(box.children)
 
     def hidden(self) -> Iterator[TreeNode]:
         """The nodes that it stands for and that have no boxes of their own."""
@@ -74,7 +76,7 @@ def boxes(top: TreeNode, most: int = MOST) -> Box:
     together or not at all. A group that stays closed keeps its failed members beside it, if
     they are few.
     """
-    return _Boxes(top, most).box(top, None)
+    return _Boxes(top, most).nested(top)
 
 
 def _broken(node: TreeNode) -> bool:
@@ -107,26 +109,32 @@ class _Boxes:
             self.opened.update(opened)
             level = [child for node in opened for child in node.children if child.children]
 
-    def box(self, node: TreeNode, parent: Box | None) -> Box:
-        opened = self.all or not node.children or node in self.opened
-        broken = [] if opened else self._kept(node)
-        box = Box(
-            node=node,
-            rank=self.ranks,
-            node_type=node.node_type if opened or broken else NodeType.TASK,
-            phase=node.phase,
-            counts=Counter({node.phase: 1}) if opened and not broken else node.counts,
-            may_fail=node.allow_failure or (not opened and _all_may_fail(node.children)),
-            collapsed=not opened and not broken,
-            parent=parent,
-        )
-        self.ranks += 1
-        if broken:
-            box.children = [self._rest(box, broken)]
-            box.children += [self.box(member, box) for member in broken]
-        elif opened:
-            box.children = [self.box(child, box) for child in node.children]
-        return box
+    def nested(self, top: TreeNode) -> Box:
+        boxes: list[Box] = []
+        waiting: list[tuple[TreeNode, Box | None]] = [(top, None)]
+        while waiting:
+            node, parent = waiting.pop()
+            opened = self.all or not node.children or node in self.opened
+            broken = [] if opened else self._kept(node)
+            box = Box(
+                node=node,
+                rank=self.ranks,
+                node_type=node.node_type if opened or broken else NodeType.TASK,
+                phase=node.phase,
+                counts=Counter({node.phase: 1}) if opened and not broken else node.counts,
+                may_fail=node.allow_failure or (not opened and _all_may_fail(node.children)),
+                collapsed=not opened and not broken,
+                parent=parent,
+            )
+            boxes.append(box)
+            self.ranks += 1
+            if parent is not None:
+                parent.children.append(box)
+            if broken:
+                box.children.append(self._rest(box, broken))
+            inside = node.children if opened else broken
+            waiting += [(child, box) for child in reversed(inside)]
+        return boxes[0]
 
     def _kept(self, node: TreeNode) -> list[TreeNode]:
         if node.node_type is not NodeType.GROUP:

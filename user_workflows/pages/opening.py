@@ -161,15 +161,26 @@ class Opening:
 
     def below(self, node: TreeNode, after: UUID | None = None) -> Iterator[Row | More]:
         """One page of a node's children, each with what is open below it."""
+        pages = [self._page(node, after)]
+        while pages:
+            for line, child in pages[-1]:
+                yield line
+                if child is not None and child.pk in self._open:
+                    pages.append(self._page(child))
+                    break
+            else:
+                pages.pop()
+
+    def _page(
+        self, node: TreeNode, after: UUID | None = None
+    ) -> Iterator[tuple[Row | More, TreeNode | None]]:
         children = self._children(node)
         start = self._start(children, after)
         end = start + PAGE
         for place, child in enumerate(children[start:end], start + 1):
-            yield self._row(child, place, len(children))
-            if child.pk in self._open:
-                yield from self.below(child)
+            yield self._row(child, place, len(children)), child
         if len(children) > PAGE:
-            yield self._more(node, children, start, min(end, len(children)))
+            yield self._more(node, children, start, min(end, len(children))), None
 
     def _more(self, node: TreeNode, children: list[TreeNode], start: int, end: int) -> More:
         rest = Tally()

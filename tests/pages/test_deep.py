@@ -1,0 +1,47 @@
+"""A task that sends itself again and again makes a tree of a thousand levels: it is shown, too."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.helpers import assert_tree_is_sound, leaf
+from tests.pages.reading import address
+from tests.rest.conftest import url
+from user_workflows import capture, graph, trees
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import NodeType
+from user_workflows.plan import PlanNode
+
+LEVELS = 1200
+
+
+@pytest.fixture
+def deep(people: Any) -> UserTaskStatus:
+    plan: PlanNode = leaf("the last")
+    for at in range(LEVELS):
+        plan = PlanNode(
+            NodeType.CHAIN, f"deep {at}", name=f"level {at}", total_steps=1,
+            task_class="celery.chain", children=[plan],
+        )  # fmt: skip
+    return capture.store(plan, user_id=people.owner.pk)
+
+
+def test_it_is_stored_renumbered_and_grown(deep: UserTaskStatus) -> None:
+    with trees.locked(deep.tree_id):
+        trees.renumber(deep.tree_id)
+    last = UserTaskStatus.objects.get(name="the last")
+    capture.graft(last, leaf("one more"))
+    assert_tree_is_sound(deep.tree_id)
+    assert len(graph.dependencies(deep.tree())) == 2
+
+
+@pytest.mark.parametrize("page", ["detail", "graph", "changes", "cancel"])
+def test_its_pages(page: str, deep: UserTaskStatus, client: Client) -> None:
+    assert client.get(address(deep, page)).status_code == 200
+
+
+@pytest.mark.parametrize("what", ["detail", "tree", "graph", "failures", "artifacts"])
+@pytest.mark.parametrize("query", [{}, {"since": 0}, {"as": "mermaid"}])
+def test_its_answers(what: str, query: Any, deep: UserTaskStatus, client: Client) -> None:
+    assert client.get(url(deep, what, **query)).status_code == 200
