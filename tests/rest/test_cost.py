@@ -14,9 +14,8 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 
 #: Beside those of authentication. A detail: the node, its tree, its counts, its artifacts.
-#: Failures: the node, the leaves, their texts, what they prevented, one for each level above them.
 QUERIES = {
-    "detail": 4, "tree": 3, "artifacts": 3, "archive": 3, "failures": 5, "graph": 2,
+    "detail": 4, "tree": 3, "artifacts": 3, "archive": 3, "failures": 3, "graph": 2,
     LIST: 2, LIST + "?all=1": 2, "/api/artifacts/": 1,
 }  # fmt: skip
 
