@@ -239,11 +239,8 @@ def _end(
         if _succeed(pk=node.pk, modified=at, settled_at=at, **upto):
             return True, node.parent_id, [me]
     going, plain = _going(node.pk, attempt), _plain(node.pk, attempt)
-    if (
-        phase is not Phase.SUCCEEDED
-        and not breaks.breaks(node, phase)
-        and _give_verdict(plain, node, phase, message, settled_at=at)
-    ):
+    at_once = not breaks.breaks(node, phase) and (phase is not Phase.SUCCEEDED or message)
+    if at_once and _give_verdict(plain, node, phase, message, settled_at=at):
         return True, node.parent_id, [me]
     if not _give_verdict(going, node, phase, message):
         # It has one already: from the body, or from someone who canceled it. Whoever gave it
