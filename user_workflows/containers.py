@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from .announcing import Settled
 from .phases import Child, NodeType, Phase, verdict
+from .statements import Select
 from .trees import TreeNode, batches, locked, statuses, within
 
 
@@ -100,16 +101,21 @@ def mark_running(pk: int | None) -> None:
         pk = statuses().filter(pk=pk).values_list("parent_id", flat=True).first()
 
 
+@Select
+def _container(pk: Any) -> Any:
+    children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
+    container = statuses().filter(pk=pk).order_by().annotate(is_open=Exists(children))
+    return container.values_list(*_PART, "is_open")
+
+
 def climb(pk: int | None, *, started: bool = True) -> list[Settled]:
     """Settles a container that has no open child any more, then its parent, and so on.
 
     One that stays open is shown as running, if what was settled below it had ``started``.
     """
     settled = []
-    children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
     while pk is not None:
-        query = statuses().filter(pk=pk).annotate(is_open=Exists(children))
-        row = query.values_list(*_PART, "is_open").first()
+        row = _container(pk=pk)
         if row is None:
             break
         container, is_open = Part(*row[:-1]), row[-1]

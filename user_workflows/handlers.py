@@ -31,6 +31,7 @@ from .execution import Execution
 from .models import UserTaskStatus
 from .phases import REPLACES, TERMINAL, Phase
 from .signatures import is_user_task, leaf_signatures
+from .statements import Select
 from .tasks import in_words
 
 logger = logging.getLogger(__name__)
@@ -142,15 +143,19 @@ def _is_tracked(task: Any) -> bool:
     return bool(request.is_eager and capture.submission())
 
 
-@recorded
-def _enter(task: Any, request: Any) -> Phase | None:
-    """Marks the start; returns the phase of a node that must not start."""
+@Select
+def _leaf_to_start(task_id: Any) -> Any:
     columns = (
         "pk", "tree_id", "parent_id", "lft", "rght", "allow_failure", "phase", "attempts",
         "settled_at", "last_seen_at", "replaced_nesting", "parent__phase",
     )  # fmt: skip
-    leaf = UserTaskStatus.objects.filter(task_id=request.id).order_by()
-    node = leaf.values_list(*columns, named=True).first()
+    return UserTaskStatus.objects.filter(task_id=task_id).order_by().values_list(*columns)
+
+
+@recorded
+def _enter(task: Any, request: Any) -> Phase | None:
+    """Marks the start; returns the phase of a node that must not start."""
+    node = _leaf_to_start(task_id=request.id)
     if node is None:
         return None
     if node.settled_at is not None or node.phase not in REPLACES[Phase.RUNNING]:
@@ -159,7 +164,7 @@ def _enter(task: Any, request: Any) -> Phase | None:
         return Phase.SUCCEEDED
     attempt, fresh = _attempt(task, request, node)
     if not rollup.begin(node, attempt, last_seen_at=now(), **fresh):
-        return Phase(leaf.values_list("phase", flat=True).get())
+        return Phase(UserTaskStatus.objects.values_list("phase", flat=True).get(pk=node.pk))
     if node.parent__phase == Phase.PENDING:
         containers.mark_running(node.parent_id)
     run = Execution(node, attempt, buffered=not request.is_eager)

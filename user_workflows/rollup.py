@@ -25,6 +25,7 @@ from .containers import Node, ancestors_of, open_node
 from .exceptions import TaskCanceledException
 from .phases import REPLACES, WAITING, NodeType, Phase
 from .plan import TEXT
+from .statements import Update
 from .trees import batches, statuses
 
 # -- events on leaves ---------------------------------------------------------------------------
@@ -38,18 +39,20 @@ def begin(node: Node, attempt: int, **fresh: Any) -> bool:
             moment only one starts the body.
         fresh: columns to set anew, where an earlier attempt has changed them.
     """
-    new = Q(phase__in=WAITING) | Q(attempts__lt=attempt) | Q(last_seen_at__isnull=True)
-    startable = open_node(node.pk).filter(new, phase__in=REPLACES[Phase.RUNNING])
-    return bool(
-        startable.update(
-            phase=Phase.RUNNING,
-            state=Phase.RUNNING.state,
-            attempts=attempt,
-            started_at=Coalesce("started_at", now()),
-            modified=now(),
-            **fresh,
-        )
-    )
+    at = now()
+    return _begin(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
+
+
+@Update
+def _begin(pk: Any, attempts: Any, started_at: Any, **columns: Any) -> Any:
+    new = Q(phase__in=WAITING) | Q(attempts__lt=attempts) | Q(last_seen_at__isnull=True)
+    return open_node(pk).filter(new, phase__in=REPLACES[Phase.RUNNING]), {
+        "phase": Phase.RUNNING,
+        "state": Phase.RUNNING.state,
+        "attempts": attempts,
+        "started_at": Coalesce("started_at", started_at),
+        **columns,
+    }
 
 
 def retry(node: Node, attempt: int, total_steps: int | None = None) -> None:
@@ -202,11 +205,23 @@ def _is_busy(status: Any) -> bool:
 
 def _outcome(phase: Phase) -> dict[str, Any]:
     done = F("total_steps") if phase is Phase.SUCCEEDED else Least("completed_steps", "total_steps")
-    return {"phase": phase, "state": phase.state, "completed_steps": done, "modified": now()}
+    return {"phase": phase, "state": phase.state, "completed_steps": done}
 
 
-def _of_attempt(node: Node, attempt: int | None) -> Any:
-    return open_node(node.pk).filter(**({} if attempt is None else {"attempts__lte": attempt}))
+def _going(pk: Any, attempts: Any = None) -> Any:
+    upto = {} if attempts is None else {"attempts__lte": attempts}
+    return open_node(pk).filter(ended_at__isnull=True, **upto)
+
+
+def _plain(pk: Any, attempts: Any = None) -> Any:
+    return _going(pk, attempts).exclude(node_type=NodeType.TASK, is_container=True)
+
+
+@Update
+def _succeed(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
+    """The end of nearly all leaves."""
+    unlike = _plain(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
+    return unlike, {**_outcome(Phase.SUCCEEDED), "modified": modified, "settled_at": settled_at}
 
 
 def _end(
@@ -218,12 +233,14 @@ def _end(
     ends its last sibling could settle containers that do not show it yet, or stop below one
     whose later steps are not skipped yet, and nobody would go on from there.
     """
-    going = _of_attempt(node, attempt).filter(ended_at__isnull=True)
-    plain = going.exclude(node_type=NodeType.TASK, is_container=True)
-    me = Settled(node.pk, node.parent_id is None)
-    if not breaks.breaks(node, phase) and _give_verdict(
-        plain, node, phase, message, settled_at=now()
-    ):
+    me, at = Settled(node.pk, node.parent_id is None), now()
+    if phase is Phase.SUCCEEDED and not message:
+        upto = {} if attempt is None else {"attempts": attempt}
+        if _succeed(pk=node.pk, modified=at, settled_at=at, **upto):
+            return True, node.parent_id, [me]
+    going, plain = _going(node.pk, attempt), _plain(node.pk, attempt)
+    at_once = not breaks.breaks(node, phase) and (phase is not Phase.SUCCEEDED or message)
+    if at_once and _give_verdict(plain, node, phase, message, settled_at=at):
         return True, node.parent_id, [me]
     if not _give_verdict(going, node, phase, message):
         # It has one already: from the body, or from someone who canceled it. Whoever gave it
@@ -250,7 +267,7 @@ def _give_verdict(leaf: Any, node: Node, phase: Phase, message: str, **columns: 
     """Decides what an open leaf is; says whether this call did."""
     with trees.atomic() if message else nullcontext():
         unlike = leaf.filter(phase__in=REPLACES[phase])
-        given = bool(unlike.update(**_outcome(phase), **columns))
+        given = bool(unlike.update(**_outcome(phase), modified=now(), **columns))
         if given:
             breaks.explain(node.pk, message)
     return given
