@@ -183,7 +183,7 @@ def sync(status: Any) -> None:
     """Reads into an instance what may have been written behind it."""
     columns = (
         "phase", "state", "completed_steps", "total_steps", "attempts",
-        "modified", "started_at", "settled_at", "caused_by_id",
+        "modified", "started_at", "ended_at", "settled_at", "caused_by_id",
     )  # fmt: skip
     row = statuses().filter(pk=status.pk).order_by().values(*columns).first()
     if row is not None:
