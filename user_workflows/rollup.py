@@ -234,14 +234,17 @@ def _end(
     whose later steps are not skipped yet, and nobody would go on from there.
     """
     me, at = Settled(node.pk, node.parent_id is None), now()
-    if phase is Phase.SUCCEEDED and not message:
-        upto = {} if attempt is None else {"attempts": attempt}
-        if _succeed(pk=node.pk, modified=at, settled_at=at, **upto):
-            return True, node.parent_id, [me]
-    going, plain = _going(node.pk, attempt), _plain(node.pk, attempt)
-    at_once = not breaks.breaks(node, phase) and (phase is not Phase.SUCCEEDED or message)
-    if at_once and _give_verdict(plain, node, phase, message, settled_at=at):
+    succeeds = phase is Phase.SUCCEEDED and not message
+    upto = {} if attempt is None else {"attempts": attempt}
+    if succeeds and _succeed(pk=node.pk, modified=at, settled_at=at, **upto):
         return True, node.parent_id, [me]
+    going, plain = _going(node.pk, attempt), _plain(node.pk, attempt)
+    grown = going.filter(node_type=NodeType.TASK, is_container=True)
+    if not breaks.breaks(node, phase):  # In one statement: who dies here is not taken for lost.
+        if not succeeds and _give_verdict(plain, node, phase, message, settled_at=at):
+            return True, node.parent_id, [me]
+        if _give_verdict(grown, node, phase, message, ended_at=at):
+            return True, node.pk, []
     if not _give_verdict(going, node, phase, message):
         # It has one already: from the body, or from someone who canceled it. Whoever gave it
         # may not have shown it yet.
@@ -254,8 +257,8 @@ def _end(
     if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
         return True, node.parent_id, [me, *skipped]
     # A task that has tasks below it is settled with the last of them.
-    grown = going.filter(is_container=True).update(ended_at=now(), modified=now())
-    return bool(grown), node.pk if grown else None, skipped
+    ended = grown.update(ended_at=now(), modified=now())
+    return bool(ended), node.pk if ended else None, skipped
 
 
 def _spread(node: Node, outcome: Phase, message: str) -> list[Settled]:
