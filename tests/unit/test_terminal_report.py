@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from tests.unit.test_terminal import HEBREW, NOON, course, drawn, made
 from user_workflows.phases import Phase
 from user_workflows.terminal import Picture, plain, report
-from user_workflows.terminal.text import clean, clip, duration, in_words, size, wrap
+from user_workflows.terminal.text import clean, clip, duration, in_words, wrap
+from user_workflows.texts import size
 
 
 @pytest.mark.parametrize(

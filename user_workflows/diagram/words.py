@@ -40,13 +40,6 @@ def name_of(node: TreeNode) -> str:
     return clean(node.name) or gettext("(no name)")
 
 
-def isolated(text: str) -> str:
-    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
-    if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
-        return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
-    return text
-
-
 def clip(text: str, room: float) -> str:
     """``text``, cut to about ``room`` times the size of its letters."""
     width, fits = 0.0, 0

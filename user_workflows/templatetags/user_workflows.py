@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from ..diagram.words import grouped
 from ..models import UserTaskStatus
 from ..pages.overviews import Overview
+from ..texts import size
 
 register = template.Library()
 
@@ -35,14 +36,4 @@ def uw_number(number: int) -> str:
     return grouped(number)
 
 
-@register.filter
-def uw_size(number: int | None) -> str:
-    """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
-    if number is None:
-        return ""
-    size, unit = float(number), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":
-            break
-        size /= 1000
-    return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
+register.filter("uw_size", size)

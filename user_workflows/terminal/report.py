@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..phases import Phase
+from ..texts import size
 from ..trees import TreeNode
 from .picture import Picture
-from .text import Line, clean, clip, duration, in_words, size, wrap
+from .text import Line, clean, clip, duration, in_words, wrap
 
 
 class Artifact(NamedTuple):

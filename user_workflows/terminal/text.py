@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping
 from rich.cells import cell_len
 
 from ..phases import Phase
+from ..texts import END, ISOLATE
 
 Span = tuple[str, str]
 """A text and its rich style."""
 Line = list[Span]
-
-_RIGHT_TO_LEFT = {"R", "AL", "AN"}
-_ISOLATE, _END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
 def clean(text: str) -> str:
@@ -46,8 +44,8 @@ def clip(text: str, width: int, more: str = "…") -> str:
             break
         kept += char
     kept = kept.rstrip()
-    if kept.count(_ISOLATE) > kept.count(_END):
-        kept += _END
+    if kept.count(ISOLATE) > kept.count(END):
+        kept += END
     return kept + more if room >= 0 else ""
 
 
@@ -67,13 +65,6 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def isolated(text: str) -> str:
-    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
-    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in text):
-        return _ISOLATE + text + _END
-    return text
-
-
 def duration(seconds: float | None) -> str:
     """Seconds in few letters: 0.4s, 12s, 3m05s, 2h07m, 4d02h."""
     if seconds is None:
@@ -90,18 +81,6 @@ def duration(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size}{unit}{whole % size // part:02}{small}"
     return f"{whole}s"
-
-
-def size(count: int | None) -> str:
-    """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
-    if count is None:
-        return ""
-    number, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 999.5 or unit == "TB":
-            break
-        number /= 1000
-    return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
 
 
 def in_words(counts: Mapping[Phase, int]) -> str:

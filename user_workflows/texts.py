@@ -1,0 +1,27 @@
+"""Pieces of text that the terminal, the pages and the pictures write alike; pure."""
+
+from __future__ import annotations
+
+import unicodedata
+
+#: Put around text, these keep its direction from turning what stands beside it.
+ISOLATE, END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
+def isolated(text: str) -> str:
+    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
+    if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
+        return ISOLATE + text + END
+    return text
+
+
+def size(count: int | None) -> str:
+    """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
+    if count is None:
+        return ""
+    number, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 999.5 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
