@@ -6,7 +6,8 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PYTEST := $(PYTHON) -m pytest
+# As many processes as the machine has processors.
+PYTEST := $(PYTHON) -m pytest -n auto --dist loadfile
 
 .PHONY: demo test bench lint clean
 
