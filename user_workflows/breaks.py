@@ -12,7 +12,7 @@ from django.utils.timezone import now
 
 from . import graph, trees
 from .announcing import Settled
-from .containers import Node, Part, ancestors_of, open_node, parts
+from .containers import Node, Part, ancestors_of, parts, show_break
 from .phases import BREAKS, NodeType, Phase
 from .trees import batches, statuses
 
@@ -52,15 +52,8 @@ def _break_container(container: Part, cause: Node, outcome: Phase, message: str)
     unexplained = outcome is Phase.FAILED and container.caused_by_id is None
     if container.phase not in BREAKS[outcome] and not unexplained:
         return
-    breakable = Q(phase__in=BREAKS[outcome])
-    if outcome is Phase.FAILED:
-        breakable |= Q(phase=Phase.FAILED, caused_by__isnull=True)
     with trees.atomic() if message else nullcontext():
-        if (
-            open_node(container.pk)
-            .filter(breakable)
-            .update(phase=outcome, state=outcome.state, caused_by_id=cause.pk, modified=now())
-        ):
+        if show_break(container.pk, outcome, cause.pk):
             explain(container.pk, message)
 
 

@@ -17,7 +17,7 @@ from django.db.models.functions import Least
 from django.utils.timezone import now
 
 from .announcing import Settled
-from .phases import Child, NodeType, Phase, verdict
+from .phases import BREAKS, Child, NodeType, Phase, verdict
 from .statements import Select
 from .trees import TreeNode, batches, locked, statuses, within
 
@@ -132,6 +132,15 @@ def climb(pk: int | None, *, started: bool = True) -> list[Settled]:
     return settled
 
 
+def show_break(pk: int, outcome: Phase, cause: int) -> bool:
+    """Shows on an open container that a leaf, its ``cause``, broke it; says whether this did."""
+    breakable = Q(phase__in=BREAKS[outcome])
+    if outcome is Phase.FAILED:  # Who cancels may have shown it, as seen from the leaf.
+        breakable |= Q(phase=Phase.FAILED, caused_by__isnull=True)
+    broken = {"phase": outcome, "state": outcome.state, "caused_by_id": cause}
+    return bool(open_node(pk).filter(breakable).update(**broken, modified=now()))
+
+
 def _settle_container(container: Part) -> bool:
     children = statuses().filter(parent_id=container.pk).order_by()
     found = [
@@ -144,8 +153,22 @@ def _settle_container(container: Part) -> bool:
     else:
         sums = _sums(container)
     phase = verdict(found)
-    outcome = {"phase": phase, "state": phase.state, "settled_at": now(), "modified": now()}
-    return bool(open_node(container.pk).update(**outcome, **sums))
+    at = now()
+    outcome: dict[str, Any] = {"phase": phase, "state": phase.state, "settled_at": at}
+    if container.stored_type == NodeType.TASK and phase in BREAKS and phase != container.phase:
+        cause = children.filter(phase=phase).values_list("pk", flat=True)[0]
+        outcome["caused_by_id"] = cause
+        _show_above(container, phase, cause)
+    return bool(open_node(container.pk).update(**outcome, **sums, modified=at))
+
+
+def _show_above(task: Part, outcome: Phase, cause: int) -> None:
+    # What was canceled of all that a task has sent counts from now on, but prevents nothing:
+    # Celery goes on after the task.
+    for ancestor in ancestors_of(task):
+        if ancestor.stored_type == NodeType.TASK:
+            break  # Nobody waits for what that one has sent until it ends, too.
+        show_break(ancestor.pk, outcome, cause)
 
 
 def settle_by_verdict(
@@ -166,6 +189,8 @@ def settle_by_verdict(
             children.append(Child(node.phase, False, node.ended_at is not None))
         before, node.phase = node.phase, verdict(children)
         done = all(child.settled for child in children)
+        if not (done or node.is_container):
+            node.phase = before  # What a task has sent counts when all of it has ended.
         if done or node.phase is not before:
             changed[node.phase, done].append(node)
         node.settled_at = at if done else None

@@ -177,6 +177,8 @@ def _finish(root: UserTaskStatus) -> bool:
     broken = UserTaskStatus.objects.settled().filter(
         tree_id=root.tree_id, phase__in=(Phase.FAILED, Phase.CANCELED), parent__isnull=False
     )
+    # Not a task that something it has sent has broken: Celery has gone on after it.
+    broken = broken.exclude(node_type=NodeType.TASK, caused_by__isnull=False)
     above_open = Q(parent__settled_at__isnull=True)
     for node in broken.filter(above_open).order_by("settled_at"):
         settled += breaks.spread(node, Phase(node.phase))

@@ -353,8 +353,11 @@ class Machine(RuleBasedStateMachine):
         self.wait()
         UserTaskStatus.objects.filter(pk=leaf.pk).update(last_seen_at=now() - LONG)
         lost = {leaf.uuid, *(self.rows[pk].uuid for pk in self.dead)}
+        others = {other.pk: other.phase for other in self.bodies() if other.pk != leaf.pk}
         assert leaf.uuid in (found := reaper.reap().lost)
         assert set(found) <= lost
+        self.look()
+        assert others == {pk: self.rows[pk].phase for pk in others}
         self.half_done = False
 
     def wait(self) -> None:

@@ -176,6 +176,34 @@ def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_wit
     assert not UserTaskStatus.objects.active().exists()
 
 
+def test_what_a_task_has_sent_is_canceled_alone_until_the_task_ends(nodes: Nodes) -> None:
+    sent = capture.graft(nodes["b1"], leaf("sent", allow_failure=True))
+    sent.cancel()
+    unlike = phases(nodes["r"].pk)
+    assert unlike.pop("sent") == "CANCELED"
+    assert "CANCELED" not in unlike.values()
+    rollup.settle(nodes["b1"], Phase.SUCCEEDED)
+    found = phases(nodes["r"].pk)
+    shown = {name for name, phase in found.items() if phase == "CANCELED"}
+    assert shown == {"sent", "b1", "b", "header", "chord", "r"}
+    assert found["b2"] == found["d"] == "PENDING"  # Celery goes on.
+    causes = UserTaskStatus.objects.exclude(name="sent").filter(phase=Phase.CANCELED)
+    assert set(causes.values_list("caused_by", flat=True)) == {sent.pk}
+    for name in ("b2", "c", "d"):
+        rollup.begin(nodes[name], 1, last_seen_at=now())
+        rollup.settle(nodes[name], Phase.SUCCEEDED)
+    assert UserTaskStatus.objects.get(name="r").is_settled
+    assert UserTaskStatus.objects.get(name="r").phase == Phase.CANCELED
+
+
+def test_what_a_task_has_sent_is_canceled_alone_though_others_are_lost(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent", allow_failure=True)).cancel()
+    fate = {"c": Phase.FAILED}
+    rollup.close_leaves(nodes["r"].pk, lambda found: fate.get(found.name), "It was not sent.")
+    found = phases(nodes["r"].pk)
+    assert (found["b1"], found["b"], found["r"]) == ("RUNNING", "RUNNING", "FAILED")
+
+
 def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
     counts = []
     for size in (10, 400):

@@ -224,6 +224,18 @@ class TestHalfSteps:
         assert reap().settled == [nodes["r"].uuid]
         assert UserTaskStatus.objects.get(name="a").is_settled
 
+    def test_what_a_task_has_sent_and_was_canceled_keeps_nobody_from_going_on(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), leaf("b")), leaf("c"), name="r"))
+        rollup.begin(nodes["a"], 1, last_seen_at=now())
+        capture.graft(nodes["a"], leaf("sent", allow_failure=True)).cancel()
+        rollup.settle(nodes["a"], Phase.SUCCEEDED)
+        change(nodes["a"], settled_at=now() - HOUR)
+        change(nodes["c"], phase=Phase.FAILED, settled_at=now() - HOUR)  # And its process died.
+        reap()
+        found = phases(nodes["r"].pk)
+        assert (found["a"], found["b"]) == ("CANCELED", "PENDING")
+        assert found["r"] == "FAILED"
+
     def test_a_process_that_is_about_to_go_on_is_given_a_minute(self, nodes: Nodes) -> None:
         change(nodes["a"], phase=Phase.FAILED, settled_at=now() - MINUTE / 2)
         assert reap() == Report()
