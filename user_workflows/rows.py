@@ -98,9 +98,7 @@ def _as_stored(row: UserTaskStatus) -> UserTaskStatus:
 
 
 def _can_copy() -> bool:
-    """Whether rows can be streamed in: PostgreSQL with psycopg 3."""
-    connection = trees.connection()
-    return bool(connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg")
+    return trees.has_psycopg(trees.connection())
 
 
 def _copy(placed: list[trees.Placed], above: Node | None, shared: dict[str, Any]) -> UserTaskStatus:
