@@ -9,7 +9,8 @@ from django.utils.timezone import now
 
 from . import user_task_stopped, workflow_finished
 from .phases import Phase
-from .trees import batches, statuses
+from .statements import Select
+from .trees import batches, connection, statuses
 
 
 class Settled(NamedTuple):
@@ -27,10 +28,25 @@ def announce(settled: Iterable[Settled]) -> None:
     everybody = user_task_stopped.has_listeners(statuses().model)
     wanted = [node for node in settled if everybody or node.is_root]
     for batch in batches(wanted):
-        found = statuses().in_bulk([node.pk for node in batch])
+        found = _read([node.pk for node in batch])
         for node in batch:
             if node.pk in found:
                 _send(found[node.pk], to_everybody=everybody)
+
+
+@Select
+def _node(pk: Any) -> Any:
+    columns = [field.attname for field in statuses().model._meta.concrete_fields]
+    return statuses().filter(pk=pk).order_by().values_list(*columns)
+
+
+def _read(pks: list[int]) -> dict[int, Any]:
+    """Fresh instances by their keys. A task's end is mostly announced alone, so that is quick."""
+    if len(pks) > 1:
+        found: dict[int, Any] = statuses().in_bulk(pks)
+        return found
+    row = _node(pk=pks[0])
+    return {row.id: statuses().model.from_db(connection().alias, row._fields, row)} if row else {}
 
 
 def _send(status: Any, *, to_everybody: bool) -> None:

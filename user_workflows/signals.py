@@ -17,6 +17,7 @@ from celery.signals import (
     task_success,
     task_unknown,
     worker_init,
+    worker_process_init,
     worker_process_shutdown,
     worker_shutdown,
 )
@@ -28,6 +29,7 @@ from . import (
     handlers,
     interception,
     progress,
+    statements,
     user_task_stopped,
     workflow_finished,
 )
@@ -154,6 +156,12 @@ def task_is_over(sender: Any = None, state: str | None = None, **kwargs: Any) ->
 def gate_tasks(**kwargs: Any) -> None:
     """Puts the gate before tasks with a ``before_start`` of their own."""
     handlers.gate_tasks()
+
+
+@worker_process_init.connect
+def keep_connections(**kwargs: Any) -> None:
+    """Spares the tasks of a child process the wait for a database connection."""
+    statements.keep_connections()
 
 
 @worker_process_shutdown.connect

@@ -22,6 +22,7 @@ with one fails, and so does a statement that is not the same twice or leaves a v
 
 from __future__ import annotations
 
+import threading
 from collections import namedtuple
 from collections.abc import Callable
 from datetime import datetime
@@ -33,6 +34,44 @@ from django.db.models.sql import UpdateQuery
 from django.utils.timezone import now
 
 from .trees import date_when_seen, statuses
+
+#: Seconds that a connection is kept for, where Django is not told how long it may.
+KEPT = 60
+
+
+class _Kept(threading.local):
+    """Connections of a process that outlive the tasks it runs.
+
+    Celery closes those of the site around each task, and to open one takes longer than all that
+    is sent for a task: see docs/explanation/performance.md.
+    """
+
+    is_on = False
+
+    def __init__(self) -> None:
+        self._connections: dict[str, Any] = {}
+
+    def instead_of(self, site: Any) -> Any:
+        """The connection to use: that of the site where it is open."""
+        if not _Kept.is_on or site.connection is not None:
+            return site
+        if site.settings_dict["OPTIONS"].get("pool"):
+            return site  # There it is not opened anew.
+        kept = self._connections.get(site.alias)
+        if kept is None:
+            kept = self._connections[site.alias] = site.copy()
+            if kept.settings_dict["CONN_MAX_AGE"] == 0:
+                kept.settings_dict["CONN_MAX_AGE"] = KEPT
+        kept.close_if_unusable_or_obsolete()
+        return kept
+
+
+_kept = _Kept()
+
+
+def keep_connections() -> None:
+    """Statements need not wait for a connection from now on: for processes that run tasks."""
+    _Kept.is_on = True
 
 
 class Parameter(Value):
@@ -118,7 +157,7 @@ class Select(Statement):
 
     def __call__(self, **values: Any) -> Any:
         """The first row with the names of its columns, or None."""
-        connection = connections[router.db_for_read(statuses().model)]
+        connection = _kept.instead_of(connections[router.db_for_read(statuses().model)])
         compiled = self._for(connection, values)
         with connection.cursor() as cursor:
             compiled.send(cursor, values, connection)
@@ -154,7 +193,7 @@ class Update(Statement):
         """Whether there was such a row."""
         begun = now()
         values.update(pk=pk, modified=modified)
-        connection = connections[router.db_for_write(statuses().model)]
+        connection = _kept.instead_of(connections[router.db_for_write(statuses().model)])
         compiled = self._for(connection, values)
         with (
             transaction.mark_for_rollback_on_error(using=connection.alias),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, Error, connection, connections, transaction
+from django.db.backends.signals import connection_created
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
+from user_workflows import statements
 from user_workflows.models import UserTaskStatus
 from user_workflows.statements import Select, Update
 from user_workflows.trees import statuses
 
 pytestmark = pytest.mark.django_db
 objects = UserTaskStatus.objects
+IN_MEMORY = connection.vendor == "sqlite"
 COLUMNS = ("pk", "uuid", "is_container", "created", "settled_at", "parent__created", "phase")
 
 
@@ -140,3 +145,93 @@ def test_threads_share_a_statement(nodes: dict[str, UserTaskStatus]) -> None:
         thread.join()
         assert done == [None]
     assert isinstance(select(task_id=nodes["a"].task_id).created, datetime)
+
+
+def end_by_server(opened: Any) -> None:
+    statement, key = {
+        "postgresql": ("SELECT pg_terminate_backend(%s)", "info.backend_pid"),
+        "mysql": ("KILL %s", "thread_id"),
+    }[connection.vendor]
+    key = attrgetter(key)(opened.connection)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [key() if callable(key) else key])
+    connections["default"].close()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestInAWorkersProcess:
+    """Celery closes the site's connection before and after each task."""
+
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+        """The connections that are opened; the site's is closed before."""
+        monkeypatch.setattr(statements._Kept, "is_on", False)
+        kept = statements._Kept()
+        monkeypatch.setattr(statements, "_kept", kept)
+        opened: list[Any] = []
+
+        def note(connection: Any, **kwargs: Any) -> None:
+            opened.append(connection)
+
+        connection_created.connect(note)
+        site = connections["default"]
+        before, site.connection = site.connection, None  # SQLite's memory is not to be closed.
+        yield opened
+        connection_created.disconnect(note)
+        if site.connection is not None:
+            site.connection.close()
+        site.connection = before
+        for each in kept._connections.values():
+            each.close()
+
+    def test_one_connection_is_opened_for_all_statements(
+        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
+    ) -> None:
+        statements.keep_connections()
+        select, update = Select(by_task_id), Update(store)
+        for name in ("a", "b"):
+            row = select(task_id=nodes[name].task_id)
+            assert update(pk=row.pk, modified=now(), attempts=7)
+        assert len(opened) == 1
+        assert connection.connection is None
+        assert set(objects.filter(name__in="ab").values_list("attempts", flat=True)) == {7}
+
+    def test_elsewhere_the_sites_is(
+        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
+    ) -> None:
+        assert Select(by_task_id)(task_id=nodes["a"].task_id)
+        assert [each is connections["default"] for each in opened] == [True]
+
+    def test_what_a_task_has_not_committed_is_seen_by_it(
+        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
+    ) -> None:
+        statements.keep_connections()
+        select = Select(by_task_id)
+        select(task_id="nobody's")
+        with transaction.atomic():
+            objects.filter(pk=nodes["a"].pk).update(task_id="mine")
+            assert select(task_id="mine").pk == nodes["a"].pk
+
+    @pytest.mark.skipif(IN_MEMORY, reason="A database in memory is never closed.")
+    def test_one_that_the_server_has_ended_is_opened_anew(
+        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
+    ) -> None:
+        statements.keep_connections()
+        select = Select(by_task_id)
+        select(task_id="nobody's")
+        end_by_server(opened[0])
+        with pytest.raises(Error):  # Whoever records an event tries again.
+            select(task_id=nodes["a"].task_id)
+        assert select(task_id=nodes["a"].task_id).pk == nodes["a"].pk
+
+    @pytest.mark.skipif(IN_MEMORY, reason="A database in memory is never closed.")
+    def test_one_that_is_older_than_a_site_allows_is_opened_anew(
+        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
+    ) -> None:
+        statements.keep_connections()
+        select = Select(by_task_id)
+        for _ in range(2):
+            select(task_id="nobody's")
+        opened[0].close_at = 0
+        select(task_id="nobody's")
+        assert len(opened) == 2
