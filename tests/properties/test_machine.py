@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from tests.helpers import a_user, assert_tree_is_sound, signals
 from tests.properties import canvases
-from user_workflows import cancel, capture, containers, reaper, rollup
+from user_workflows import cancel, capture, containers, progress, reaper, rollup
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import REPLACES, Child, Phase, verdict
@@ -69,6 +69,10 @@ def dying(before_write: int) -> Iterator[None]:
         yield
 
 
+def roll_up_at_once(tree_id: int) -> None:
+    containers.roll_up(tree_id, every=timedelta(0))
+
+
 class Machine(RuleBasedStateMachine):
     """One tree, as the database has it, and the little that the database does not remember."""
 
@@ -81,6 +85,8 @@ class Machine(RuleBasedStateMachine):
         self.told: list[tuple[set[str], bool]] = []
         self._receivers, cancel.revoked.receivers = cancel.revoked.receivers, []
         cancel.revoked.connect(self._be_told, weak=False)
+        # Not by the thread: it would write between two looks.
+        self._roll_up, progress.roll_up = progress.roll_up, roll_up_at_once
         self.rows = {}
         self.own: dict[int, str] = {}  # What a task that grew was before its children counted.
         self.loose: set[int] = set()
@@ -214,10 +220,14 @@ class Machine(RuleBasedStateMachine):
     @rule(number=numbers, fails=st.booleans())
     def say(self, number: int, fails: bool) -> None:
         leaf = self.pick(self.bodies(), number)
+        said = leaf.phase
         if fails:
             leaf.fail("why")
         else:
             leaf.succeed()
+        leaf.refresh_from_db()
+        if leaf.ended_at and self.children(leaf):  # It had said so before.
+            self.own[leaf.pk] = said
 
     @precondition(lambda self: self.bodies())
     @rule(number=numbers, outcome=outcomes)
@@ -317,7 +327,7 @@ class Machine(RuleBasedStateMachine):
         with dying(before_write):
             rollup.settle(leaf, outcome, message="why", attempt=leaf.attempts)
         leaf.refresh_from_db()
-        if leaf.phase == Phase.RUNNING:
+        if not (leaf.ended_at or leaf.settled_at):
             self.note_own(leaf, Phase.FAILED)  # As the reaper will find it.
         self.dead.add(leaf.pk)
         self.note_death()
@@ -493,6 +503,7 @@ class Machine(RuleBasedStateMachine):
                 self.drive_to_the_end()
         finally:
             self._signals.__exit__(None, None, None)
+            progress.roll_up = self._roll_up
             cancel.revoked.receivers = self._receivers
             cancel.revoked.sender_receivers_cache.clear()
             UserTaskStatus.objects.filter(tree_id=self.tree_id).delete()
