@@ -10,7 +10,7 @@ from uuid import UUID
 import networkx as nx
 from django.apps import apps
 from django.db import IntegrityError
-from django.db.models import OuterRef, ProtectedError, QuerySet, RestrictedError, Subquery
+from django.db.models import OuterRef, Prefetch, ProtectedError, QuerySet, RestrictedError, Subquery
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
@@ -108,11 +108,15 @@ class StatusViewSet(  # type: ignore[override]
         """The nodes that this request is about, with what the serializer shows of them."""
         nodes: Any = super().get_queryset()
         if self.action == "list":
+            # Their texts may be large, and are not shown.
+            artifacts = UserTaskArtifact.objects.only("uuid", "status_id")
+            nodes = nodes.prefetch_related(Prefetch("artifacts", artifacts))
             if self.request.query_params.get("all", "0") in ("", "0", "false"):
                 nodes = nodes.filter(parent__isnull=True)
-            tops = UserTaskStatus.objects.filter(pk=OuterRef("tree_id")).order_by()
-            nodes = nodes.annotate(root_uuid=Subquery(tops.values("uuid")))
-            nodes = nodes.select_related("parent").prefetch_related("artifacts")
+            else:
+                tops = UserTaskStatus.objects.filter(pk=OuterRef("tree_id")).order_by()
+                nodes = nodes.annotate(root_uuid=Subquery(tops.values("uuid")))
+                nodes = nodes.select_related("parent")
         found: QuerySet[UserTaskStatus] = nodes
         return found
 
