@@ -1,8 +1,11 @@
-"""Pieces of text that the terminal, the pages and the pictures write alike; pure."""
+"""Pieces of text that the terminal, the pages and the pictures write alike."""
 
 from __future__ import annotations
 
 import unicodedata
+from itertools import pairwise
+
+from django.utils.translation import gettext
 
 #: Put around text, these keep its direction from turning what stands beside it.
 ISOLATE, END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
@@ -25,3 +28,18 @@ def size(count: int | None) -> str:
             break
         number /= 1000
     return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h"."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} {gettext('s')}"
+    whole = round(seconds)
+    units = (86400, gettext("d")), (3600, gettext("h")), (60, gettext("min")), (1, gettext("s"))
+    for (size, unit), (part, small) in pairwise(units):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part:02} {small}"
+    return f"{whole} {gettext('s')}"

@@ -304,14 +304,6 @@ class TreeNode:
         """Completed steps of 100; 100 only when all are."""
         return percent(self.completed_steps, self.total_steps)
 
-    def _add(self, child: TreeNode) -> None:
-        self.completed_steps += child.completed_steps
-        self.total_steps += child.total_steps
-        if child._counts is None and not child.is_container:
-            self.counts[child.phase] += 1
-        else:
-            self.counts.update(child.counts)
-
     def walk(self) -> Iterator[TreeNode]:
         """This node and all below it, parents first."""
         stack = [self]
@@ -382,17 +374,26 @@ def read(tree_id: int, top: int | None = None) -> TreeNode | None:
     for row in _rows(query.values_list(*_COLUMNS)):
         node = TreeNode(*row)
         node.node_type, node.phase = _MEMBERS[node.node_type], _MEMBERS[node.phase]
-        if node.is_container:
-            node.completed_steps = node.total_steps = 0
-        else:
-            node.completed_steps = min(node.completed_steps, node.total_steps)
         nodes[node.pk] = node
         if node.parent_id in nodes:
             nodes[node.parent_id].children.append(node)
     for node in reversed(nodes.values()):
-        if node.parent_id in nodes:
-            nodes[node.parent_id]._add(node)
+        _sum_up(node)
     return next(iter(nodes.values()), None)
+
+
+def _sum_up(node: TreeNode) -> None:
+    if node.is_container:
+        node.completed_steps = node.total_steps = 0
+    else:
+        node.completed_steps = min(node.completed_steps, node.total_steps)
+    for child in node.children:
+        node.completed_steps += child.completed_steps
+        node.total_steps += child.total_steps
+        if child.children or child.is_container:
+            node.counts.update(child.counts)
+        else:
+            node.counts[child.phase] += 1
 
 
 def _rows(query: Any) -> Any:

@@ -17,9 +17,10 @@ from user_workflows.diagram.boxes import MOST, boxes
 from user_workflows.diagram.critical import critical_path
 from user_workflows.diagram.layout import PAGE
 from user_workflows.diagram.svg import SIGNS
-from user_workflows.diagram.words import clean, clip, took
+from user_workflows.diagram.words import clean, clip
 from user_workflows.graph import dependencies
 from user_workflows.phases import Phase
+from user_workflows.texts import duration
 from user_workflows.trees import TreeNode
 
 STYLES = Path(user_workflows.__file__).parent / "static/user_workflows/graph.css"
@@ -337,10 +338,10 @@ def test_states_say_how_far_and_how_long() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (60, "1 min 0 s"), (3725, "1 h 2 min")],
+    [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (60, "1 min 00 s"), (3725, "1 h 02 min")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert took(seconds) == words
+    assert duration(seconds) == words
 
 
 HEBREW = "\u05e9\u05dc\u05d5\u05dd"

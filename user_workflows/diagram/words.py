@@ -10,6 +10,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from ..phases import STATE_TEXTS, Phase
+from ..texts import duration
 from ..trees import TreeNode
 from .boxes import Box
 
@@ -86,18 +87,7 @@ def state(box: Box, at: datetime) -> str:
     if total > 1 and not node.phase.is_terminal:
         words += f" · {done}/{total}"
     seconds = node.duration(at)
-    return words if seconds is None else f"{words} · {took(seconds)}"
-
-
-def took(seconds: float) -> str:
-    """Seconds in few letters."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {small}"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+    return words if seconds is None else f"{words} · {duration(seconds)}"
 
 
 def steps(node: TreeNode) -> tuple[int, int]:

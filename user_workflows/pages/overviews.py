@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from .. import estimates, trees
+from .. import estimates, texts, trees
 from ..models import UserTaskStatus
 from ..phases import Phase
 from . import words
@@ -123,7 +123,7 @@ class Overview:
     @property
     def duration(self) -> str:
         """The same in words."""
-        return words.duration(self.elapsed)
+        return texts.duration(self.elapsed)
 
     @property
     def is_ticking(self) -> bool:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
-from .. import estimates
+from .. import estimates, texts
 from ..conf import settings
 from ..phases import NodeType, Phase
 from . import words
@@ -123,7 +123,7 @@ class Row:
     @property
     def duration(self) -> str:
         """The same in words."""
-        return words.duration(self.elapsed)
+        return texts.duration(self.elapsed)
 
     @property
     def is_ticking(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from .. import estimates, trees
+from .. import estimates, texts, trees
 from ..conf import settings
 from ..models import UserTaskStatus
 from ..phases import WAITING, Phase
@@ -156,7 +156,7 @@ class Summary:
     @property
     def duration(self) -> str:
         """The same in words."""
-        return words.duration(self.elapsed)
+        return texts.duration(self.elapsed)
 
     @property
     def eta(self) -> str:
@@ -182,7 +182,7 @@ class Summary:
     @property
     def waiting_text(self) -> str:
         """The same in words."""
-        return words.duration(self.waiting)
+        return texts.duration(self.waiting)
 
     @property
     def silence(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
 from ..diagram.svg import SIGNS
 from ..diagram.words import grouped as number
 from ..phases import STATE_TEXTS, NodeType, Phase
+from ..texts import duration
 from .tallies import Tally
 
 _ICONS = {
@@ -117,21 +116,6 @@ def node_type(kind: NodeType) -> tuple[str, str]:
         NodeType.LINK: (gettext("with follow-ups"), gettext("A task and what follows it")),
         NodeType.REPLACED: (gettext("replaced"), gettext("A task that other tasks took over from")),
     }[kind]
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h"."""
-    if seconds is None:
-        return ""
-    seconds = max(0.0, seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f} {gettext('s')}"
-    whole = round(seconds)
-    units = (86400, gettext("d")), (3600, gettext("h")), (60, gettext("min")), (1, gettext("s"))
-    for (size, unit), (part, small) in pairwise(units):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part:02} {small}"
-    return f"{whole} {gettext('s')}"
 
 
 def about(seconds: float) -> str:
