@@ -132,6 +132,17 @@ def test_counts_are_of_leaves_in_one_query(nodes: Nodes) -> None:
     assert nodes["a"].counts() == {Phase.SUCCEEDED: 1}
 
 
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_a_tree_has_its_dates_as_its_nodes_have_them(
+    nodes: Nodes, settings: Any, use_tz: bool
+) -> None:
+    settings.USE_TZ = use_tz
+    for found in nodes["root"].tree().walk():
+        stored = UserTaskStatus.objects.get(pk=found.pk)
+        assert (found.created, found.modified) == (stored.created, stored.modified)
+        assert found.created.utcoffset() == stored.created.utcoffset()
+
+
 def test_the_graph_after_submission_in_one_query(nodes: Nodes) -> None:
     with queries(1):
         graph = nodes["root"].graph()
