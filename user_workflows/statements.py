@@ -22,6 +22,7 @@ with one fails, and so does a statement that is not the same twice or leaves a v
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import namedtuple
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class _Kept(threading.local):
     is_on = False
 
     def __init__(self) -> None:
-        self._connections: dict[str, Any] = {}
+        self._connections: dict[tuple[int, str], Any] = {}
 
     def instead_of(self, site: Any) -> Any:
         """The connection to use: that of the site where it is open."""
@@ -57,9 +58,10 @@ class _Kept(threading.local):
             return site
         if site.settings_dict["OPTIONS"].get("pool"):
             return site  # There it is not opened anew.
-        kept = self._connections.get(site.alias)
+        mine = os.getpid(), site.alias  # A body may fork.
+        kept = self._connections.get(mine)
         if kept is None:
-            kept = self._connections[site.alias] = site.copy()
+            kept = self._connections[mine] = site.copy()
             if kept.settings_dict["CONN_MAX_AGE"] == 0:
                 kept.settings_dict["CONN_MAX_AGE"] = KEPT
         kept.close_if_unusable_or_obsolete()
