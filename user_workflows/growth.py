@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from celery import Task, current_app, current_task
+from celery import Task, current_app
 from django.db import transaction
 
 from . import capture, execution, signatures, trees
@@ -40,9 +40,10 @@ def install() -> None:
 
 def sender() -> Execution | None:
     """The run of a tracked task whose body the caller is in."""
-    if not current_task:
+    task = capture.running_task()
+    if task is None:
         return None
-    run: Execution | None = getattr(current_task.request, "user_workflow_run", None)
+    run: Execution | None = getattr(task.request, "user_workflow_run", None)
     return run if run is not None and execution.of(run.pk) is run else None
 
 

@@ -23,6 +23,7 @@ def run(bench: Bench) -> None:
             found[USER_TASKS] = [bench.side(USER_TASKS).call("publish", size, bench.user_id)]
             bench.side(USER_TASKS).call("clear")
         _note(bench, size, found)
+    _plain(bench, bench.size(1000, 100))
     _memory(bench, bench.size(10_000))
     for name, costs in bench.growth.items():
         bench.add(Row(f"growth of publishing, {name}", "exponent", exponent(costs)))
@@ -77,6 +78,19 @@ def _once(bench: Bench, size: int) -> None:
             found[name] = [side.call("publish", size, bench.user_id)]
             side.call("clear")
     _note(bench, size, found, "once")
+
+
+def _plain(bench: Bench, size: int) -> None:
+    found = bench.in_turns(lambda side: side.call("plain", size), rounds=3 * bench.rounds)
+    times, busy = medians(found, "seconds"), medians(found, "cpu")
+    for what, each in (("", times), (", processor time", busy)):
+        bench.add(
+            Row(
+                f"publish {size:,} tasks that nobody tracks{what}", "ms",
+                each[OURS] * 1000, each[USER_TASKS] * 1000, each[PLAIN] * 1000,
+                "<= 1.05x Celery", bench.at_full_size(each[OURS] / each[PLAIN] <= 1.05),
+            )
+        )  # fmt: skip
 
 
 def _memory(bench: Bench, size: int) -> None:

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from .. import tasks
+from ..measure import measured
 
 
 def prepare() -> int:
@@ -37,6 +38,11 @@ def analyze(table: str) -> None:
     """Brings the planner's statistics up to date, as autovacuum does on a site."""
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM ANALYZE {table}")
+
+
+def plain(size: int) -> dict[str, float]:
+    """Publishes tasks that are not tracked, one by one."""
+    return measured(lambda: [tasks.plain.delay() for _ in range(size)])
 
 
 def chord_of(size: int, user_id: int) -> Any:

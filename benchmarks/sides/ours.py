@@ -22,7 +22,7 @@ from user_workflows.phases import NodeType, Phase
 from .. import tasks
 from ..measure import measured
 from . import common
-from .common import prepare  # noqa: F401
+from .common import plain, prepare  # noqa: F401
 
 TABLE = "user_workflows_usertaskstatus"
 objects = UserTaskStatus.objects

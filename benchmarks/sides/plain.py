@@ -7,7 +7,7 @@ from typing import Any
 from .. import tasks
 from ..measure import measured
 from . import common
-from .common import prepare  # noqa: F401
+from .common import plain, prepare  # noqa: F401
 
 
 def clear() -> None:

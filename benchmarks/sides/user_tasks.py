@@ -16,7 +16,7 @@ from user_tasks.tasks import purge_old_user_tasks
 from .. import tasks
 from ..measure import measured
 from . import common
-from .common import prepare  # noqa: F401
+from .common import plain, prepare  # noqa: F401
 
 TABLE = "user_tasks_usertaskstatus"
 objects = UserTaskStatus.objects
