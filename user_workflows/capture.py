@@ -41,24 +41,26 @@ class Submission:
 _submission: ContextVar[Submission | None] = ContextVar("user_workflow_submission", default=None)
 
 
+#: Whether this process has started a tracked task: who publishes plain ones need not look for it.
+_tracks = False
+
+
 def submission() -> Submission | None:
     """What this thread is publishing now."""
     return _submission.get()
 
 
-def running_task() -> Any:
-    """The task whose body the caller is in, or None. What publishes plain tasks asks this, too.
-
-    The object behind the proxy ``current_task``, which each look at it would ask for again.
-    """
-    return current_task._get_current_object()  # type: ignore[attr-defined]
+def note_started(request: Any) -> None:
+    """A task starts in this process."""
+    global _tracks
+    _tracks = _tracks or getattr(request, HEADER, None) is not None
 
 
 def current() -> Submission | None:
     """What this thread is publishing, or the workflow of the task that is publishing."""
     context = _submission.get()
-    if context is None and (task := running_task()) is not None:
-        request = task.request
+    if context is None and _tracks and current_task:
+        request = current_task.request
         if getattr(request, HEADER, None) is not None:
             return Submission(getattr(request, HEADER), bool(getattr(request, WHOLE, False)))
     return context

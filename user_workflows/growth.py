@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from celery import Task, current_app
+from celery import Task, current_app, current_task
 from django.db import transaction
 
 from . import capture, execution, signatures, trees
@@ -40,10 +40,9 @@ def install() -> None:
 
 def sender() -> Execution | None:
     """The run of a tracked task whose body the caller is in."""
-    task = capture.running_task()
-    if task is None:
+    if not execution.is_running() or not current_task:
         return None
-    run: Execution | None = getattr(task.request, "user_workflow_run", None)
+    run: Execution | None = getattr(current_task.request, "user_workflow_run", None)
     return run if run is not None and execution.of(run.pk) is run else None
 
 

@@ -98,6 +98,7 @@ def note_published(body: Any = None, headers: Any = None, **kwargs: Any) -> None
 @task_prerun.connect
 def start_user_task(sender: Any = None, **kwargs: Any) -> None:
     """Drops database connections that are too old before a task starts to use them."""
+    capture.note_started(sender.request if sender is not None else None)
     try:
         connection = transaction.get_connection()
     except Exception:

@@ -9,6 +9,7 @@ import pytest
 from celery import chain, chord, current_app, group, shared_task
 from celery.app.trace import trace_task
 from celery.result import allow_join_result, denied_join_result
+from celery.signals import before_task_publish
 from django.db import transaction
 from django.utils.timezone import now
 
@@ -455,3 +456,24 @@ class TestWorkers:
         assert calls == ["a"]
         assert not UserTaskStatus.objects.active().exists()
         assert set(phases(root.pk).values()) == {"CANCELED"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_task_without_a_node_has_sent_belongs_to_its_workflow(
+    learner: Any, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "_tracks", False)  # A new process, as it were.
+    heard: list[Any] = []
+
+    def hear(headers: Any, **kwargs: Any) -> None:
+        heard.append((headers["id"], headers.get(capture.HEADER)))
+
+    root = workflow(task("a"), user=learner).delay()
+    before_task_publish.connect(hear)
+    try:
+        plain.apply_async(task_id="elsewhere")
+        following = plain.si().set(task_id="next")
+        deliver(plain.name, "nobody's", "p", root, chain=[following])
+    finally:
+        before_task_publish.disconnect(hear)
+    assert heard == [("elsewhere", None), ("next", root.tree_id)]
