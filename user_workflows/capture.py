@@ -39,8 +39,6 @@ class Submission:
 
 
 _submission: ContextVar[Submission | None] = ContextVar("user_workflow_submission", default=None)
-
-
 #: Whether this process has started a tracked task: who publishes plain ones need not look for it.
 _tracks = False
 

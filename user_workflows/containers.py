@@ -132,7 +132,7 @@ def climb(pk: int | None, *, started: bool = True) -> list[Settled]:
     return settled
 
 
-def show_break(pk: int, outcome: Phase, cause: int) -> bool:
+def show_break(pk: int, outcome: Phase, cause: int | None) -> bool:
     """Shows on an open container that a leaf, its ``cause``, broke it; says whether this did."""
     breakable = Q(phase__in=BREAKS[outcome])
     if outcome is Phase.FAILED:  # Who cancels may have shown it, as seen from the leaf.
@@ -156,13 +156,13 @@ def _settle_container(container: Part) -> bool:
     at = now()
     outcome: dict[str, Any] = {"phase": phase, "state": phase.state, "settled_at": at}
     if container.stored_type == NodeType.TASK and phase in BREAKS and phase != container.phase:
-        cause = children.filter(phase=phase).values_list("pk", flat=True)[0]
+        cause = children.filter(phase=phase).values_list("pk", flat=True).first()
         outcome["caused_by_id"] = cause
         _show_above(container, phase, cause)
     return bool(open_node(container.pk).update(**outcome, **sums, modified=at))
 
 
-def _show_above(task: Part, outcome: Phase, cause: int) -> None:
+def _show_above(task: Part, outcome: Phase, cause: int | None) -> None:
     # What was canceled of all that a task has sent counts from now on, but prevents nothing:
     # Celery goes on after the task.
     for ancestor in ancestors_of(task):
