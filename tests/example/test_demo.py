@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
+from courses.management.server import PORTS
 from courses.olx import read_course, unpack
 
 from .samples import ROOT, SAMPLE, write
@@ -70,6 +72,19 @@ def site_of(output):
     return re.search(r"The site: (http://127\.0\.0\.1:\d+)/", output)[1]
 
 
+@contextmanager
+def a_port_taken():
+    """Holds the first free one of those that a site would take."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for port in PORTS:
+            with suppress(OSError):
+                holder.bind(("127.0.0.1", port))
+                holder.listen()
+                break
+        yield port
+
+
 class Visitor:
     """A browser that keeps cookies."""
 
@@ -120,17 +135,11 @@ def test_the_worker_does_not_outlive_a_demo_that_is_stopped(demo):
 
 
 def test_the_site_is_served_while_the_export_runs(demo):
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", 8000))
-            taken.listen()
-        except OSError:
-            pass  # somebody else's, which is as good
+    with a_port_taken() as taken:
         process = demo(pace="0.2")
         output = "".join(process.stdout.readline() for _ in range(3))
         site = site_of(output)
-        assert not site.endswith(":8000")
+        assert not site.endswith(f":{taken}")
         export = re.search(rf"The page of this export: {site}(/\S+)", output)[1]
         visitor = Visitor(site)
         name, password = re.search(r"\(user (\w+), password (\w+)\)", output).groups()
