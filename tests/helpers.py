@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from celery import current_app
+from celery.app.trace import trace_task
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -120,3 +122,27 @@ def phases(tree_id: int) -> dict[str, str]:
     """The phase of each node of a tree, by name."""
     found = UserTaskStatus.objects.filter(tree_id=tree_id).values_list("name", "phase")
     return {name: str(phase) for name, phase in found}
+
+
+# -- workers without a worker ---------------------------------------------------------------------
+
+
+def work(root: UserTaskStatus, name: str, **request: Any) -> Any:
+    """A worker gets the message of a task, as it was sent: Celery's own tracer runs it."""
+    row = UserTaskStatus.objects.get(tree_id=root.tree_id, name=name)
+    return deliver(row.task_class, row.task_id, name, root, **request)
+
+
+def deliver(task_class: str, task_id: str, tag: str, root: UserTaskStatus, **request: Any) -> Any:
+    """A worker gets a message, be it of a task that has a node or not."""
+    headers = {capture.HEADER: root.tree_id, capture.WHOLE: True}
+    context = {"id": task_id, "retries": 0, "is_eager": False, "delivery_info": {}, **headers}
+    called = current_app.tasks[task_class]
+    return trace_task(
+        called,
+        task_id,
+        (),
+        {"tag": tag},
+        {**context, **request},
+        app=current_app._get_current_object(),
+    )

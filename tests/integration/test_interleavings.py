@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils.timezone import now
 
 from tests.helpers import signals
 from user_workflows import capture, rollup
@@ -18,7 +20,7 @@ from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
 from .interleaving import MANY, interrupted
-from .planned import by_name, container, leaf, stored
+from .planned import by_name, container, group_of, leaf, stored
 
 Tree = dict[str, UserTaskStatus]
 Act = Callable[[Tree, str], None]
@@ -86,6 +88,14 @@ def send_in_vain(tree: Tree, name: str) -> None:
     rollup.close_leaves(tree["root"].pk, fate, "It could not be sent.")
 
 
+def lose(tree: Tree, name: str) -> None:
+    """It was not sent."""
+    pk = tree[name].pk
+    rollup.close_leaves(
+        tree["root"].pk, lambda leaf: Phase.FAILED if leaf.pk == pk else None, "No broker."
+    )
+
+
 #: (this, is stopped for that): the pairs that differ in what they could do to each other.
 EVERYWHERE = [
     (fail, "a", finish, "b"),
@@ -144,6 +154,22 @@ def test_two_events_may_meet(server: str, pair: Pair) -> None:
 @pytest.mark.parametrize("pair", ON_POSTGRESQL, ids=_id)
 def test_any_two_events_may_meet(postgres: str, pair: Pair) -> None:
     _meet(pair)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("how", [finish, fail, lose], ids=lambda act: act.__name__)
+def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
+    how: Act, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    tree = by_name(stored(group_of(2)))
+    with signals() as heard, django_capture_on_commit_callbacks(execute=True):
+        how(tree, "0")
+        # A worker, which cannot see that either, ends the other leaf and finds this one open.
+        beside = UserTaskStatus.objects.filter(pk=tree["1"].pk)
+        beside.update(phase=Phase.SUCCEEDED, settled_at=now())
+    assert_settled(tree["root"].pk)
+    assert heard["stopped"] == [tree["0"].pk, tree["root"].pk]
+    assert len(heard["finished"]) == 1
 
 
 def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:

@@ -6,13 +6,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import chain, chord, current_app, group, shared_task
-from celery.app.trace import trace_task
+from celery import chain, chord, group, shared_task
 from celery.result import allow_join_result, denied_join_result
 from django.db import transaction
 from django.utils.timezone import now
 
-from tests.helpers import assert_tree_is_sound, leaf, node, phases, signals, stored
+from tests.helpers import (
+    assert_tree_is_sound,
+    deliver,
+    leaf,
+    node,
+    phases,
+    signals,
+    stored,
+    work,
+)
 from tests.tasks import CALLS, Boom, Named, owned, plain, user
 from user_workflows import capture, rollup
 from user_workflows.canvas import workflow
@@ -86,26 +94,6 @@ def run(canvas: Any, learner: Any) -> Any:
         stored = (root.completed_steps, root.total_steps)
         assert stored == (tree.completed_steps, tree.total_steps)
     return tree
-
-
-def work(root: UserTaskStatus, name: str, **request: Any) -> Any:
-    """A worker gets the message of a task, as it was sent: Celery's own tracer runs it."""
-    row = UserTaskStatus.objects.get(tree_id=root.tree_id, name=name)
-    return deliver(row.task_class, row.task_id, name, root, **request)
-
-
-def deliver(task_class: str, task_id: str, tag: str, root: UserTaskStatus, **request: Any) -> Any:
-    headers = {capture.HEADER: root.tree_id, capture.WHOLE: True}
-    context = {"id": task_id, "retries": 0, "is_eager": False, "delivery_info": {}, **headers}
-    called = current_app.tasks[task_class]
-    return trace_task(
-        called,
-        task_id,
-        (),
-        {"tag": tag},
-        {**context, **request},
-        app=current_app._get_current_object(),
-    )
 
 
 @pytest.mark.usefixtures("eager")
@@ -343,6 +331,14 @@ class TestLooseTasks:
         capture.graft(nodes["a"], leaf("late", allow_failure=True))
         late = UserTaskStatus.objects.get(name="late")
         assert not rollup.begin(late, 1, last_seen_at=now())
+
+    def test_what_a_replaced_task_had_counted_is_gone(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        nodes["a"].increment_completed_steps(1)
+        capture.graft(nodes["a"], leaf("new", total_steps=9), in_place_of=0)
+        stored = UserTaskStatus.objects.get(pk=nodes["a"].pk)
+        assert (stored.completed_steps, stored.total_steps) == (0, 9)
 
     def test_a_late_retry_does_not_wake_a_task_that_has_ended(
         self, nodes: dict[str, UserTaskStatus]
