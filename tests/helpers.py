@@ -95,7 +95,8 @@ def signals() -> Iterator[dict[str, list[Any]]]:
 def leaf(name: str, **options: Any) -> PlanNode:
     """A planned task that is called ``name``, in its task id too."""
     options.setdefault("total_steps", 1)
-    return PlanNode(NodeType.TASK, name, name=name, task_class="t", **options)
+    task_id = options.pop("task_id", name)
+    return PlanNode(NodeType.TASK, task_id, name=name, task_class="t", **options)
 
 
 def node(kind: str, *children: PlanNode, name: str = "", **options: Any) -> PlanNode:

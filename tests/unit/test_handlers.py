@@ -18,7 +18,7 @@ from celery.states import PENDING, REVOKED
 from django.db import OperationalError, transaction
 from django.utils.timezone import now
 
-from tests.helpers import a_user, deliver, phases, work
+from tests.helpers import a_user, deliver, leaf, phases, queries, work
 from tests.tasks import CALLS, Boom, Named, following, owned, plain, user
 from user_workflows import (
     cancel,
@@ -28,9 +28,9 @@ from user_workflows import (
     progress,
     rollup,
     trees,
-    user_task_stopped,
+    workflow_finished,
 )
-from user_workflows.canvas import workflow
+from user_workflows.canvas import tracked, workflow
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
@@ -71,6 +71,21 @@ def prepared(self: Any, *values: Any, tag: str = "", steps: int = 1) -> None:
     CALLS.append(tag)
 
 
+class Hasty(Named):
+    """Has a ``before_start`` of its own, which does not call Celery's."""
+
+    abstract = True
+
+    def before_start(self, *given: Any) -> None:
+        CALLS.append("before_start")
+
+
+@shared_task(bind=True, base=Hasty)
+def hasty(self: Any, *values: Any, tag: str = "", steps: int = 1) -> None:
+    """A task whose ``before_start`` would bypass the gate."""
+    CALLS.append(tag)
+
+
 @pytest.fixture(autouse=True)
 def bodies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[[Any], Any]]]:
     monkeypatch.setattr(progress._writer, "wake", lambda: None)
@@ -99,6 +114,20 @@ def row(name: str) -> UserTaskStatus:
 
 def result(name: str) -> Any:
     return AsyncResult(row(name).task_id).state
+
+
+def killed(task: Any, task_id: str, **request: Any) -> None:
+    """What a worker says when a process of its pool has died; itself it runs no task."""
+    task.push_request(id=task_id, **request)
+    try:
+        overdue(task, task_id)
+    finally:
+        task.pop_request()
+
+
+def overdue(task: Any, task_id: str) -> None:
+    """The same for a process that it is about to kill; then it does not say what was asked."""
+    task_failure.send(sender=task, task_id=task_id, exception=WorkerLostError("killed"))
 
 
 def why(name: str) -> list[str]:
@@ -173,6 +202,8 @@ class TestADatabaseThatIsAway:
             work(root, "a")
         assert CALLS == ["a"]
         assert phases(root.pk)["a"] == "SUCCEEDED"
+        progress.finish()
+        assert UserTaskStatus.objects.get(pk=root.pk).completed_steps == 5
 
 
 # -- messages -------------------------------------------------------------------------------------
@@ -229,10 +260,12 @@ class TestTheGate:
 
     def test_a_before_start_of_its_own_does_not_get_past_it(self, sent: list[str]) -> None:
         handlers.gate_tasks()
-        root = submitted(prepared.si(tag="a"))
-        root.cancel()
+        root = submitted(chain(hasty.si(tag="a"), hasty.si(tag="b")))
         work(root, "a")
-        assert CALLS == []
+        assert CALLS == ["before_start", "a"]
+        root.cancel()
+        work(root, "b")
+        assert CALLS == ["before_start", "a"]
 
     def test_a_task_of_no_workflow_passes_it_for_nothing(
         self, root: UserTaskStatus, django_assert_num_queries: Any
@@ -246,8 +279,11 @@ class TestTheGate:
         self, root: UserTaskStatus, sent: list[str]
     ) -> None:
         root.cancel()
+        task_id = row("a").task_id
         following = [acting.si(tag="b").set(task_id=row("b").task_id)]
-        work(root, "a", chain=following, errbacks=[plain.si(tag="errback")])
+        errbacks = [plain.si(tag="errback")]
+        with queries(1):
+            deliver(acting.name, task_id, "a", root, chain=following, errbacks=errbacks)
         assert (CALLS, sent) == ([], [])
         assert (result("a"), result("b")) == (REVOKED, REVOKED)
 
@@ -314,6 +350,22 @@ class TestTheGate:
         assert CALLS == ["a"]
         assert row("b").phase == Phase.SKIPPED
         assert told == []
+
+    def test_a_user_task_is_found_by_its_id_though_its_message_says_nothing(
+        self, root: UserTaskStatus
+    ) -> None:
+        """As those that were sent before the site moved here."""
+        work(root, "a", **{capture.HEADER: None})
+        assert phases(root.pk)["a"] == "SUCCEEDED"
+
+    def test_signs_of_life_are_given_from_the_start(
+        self, root: UserTaskStatus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        woken: list[bool] = []
+        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
+        BODIES["a"] = lambda task: woken.append(False)
+        work(root, "a")
+        assert woken[:2] == [True, False]
 
     def test_the_start_is_shown_on_all_that_contains_it(self, sent: list[str]) -> None:
         seen: list[dict[str, str]] = []
@@ -428,18 +480,41 @@ class TestEnds:
         submitted(chain(acting.si(tag="a"), acting.si(tag="b")))
         assert seen == [5]
 
-    def test_receivers_are_told_when_the_body_has_been_left(self, root: UserTaskStatus) -> None:
-        seen: list[Any] = []
+    @pytest.mark.parametrize("retries", [False, True], ids=["end", "retry in vain"])
+    def test_what_a_receiver_sends_is_no_part_of_what_has_ended(
+        self, sent: list[str], retries: bool
+    ) -> None:
+        def fail(task: Any) -> None:
+            task.status.fail("No flour.")
+            if retries:
+                raise task.retry(countdown=0)
 
-        def stopped(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
-            seen.append((status.name, execution.of(status.pk)))
+        def finished(sender: Any, **kwargs: Any) -> None:
+            plainly.delay(tag="mail")
 
-        user_task_stopped.connect(stopped)
+        BODIES["a"] = fail
+        root = submitted(acting.si(tag="a"))
+        workflow_finished.connect(finished)
         try:
             work(root, "a")
         finally:
-            user_task_stopped.disconnect(stopped)
-        assert seen == [("a", None)]
+            workflow_finished.disconnect(finished)
+        assert len(sent) == 2 + retries
+        assert phases(root.pk) == {"a": "FAILED"}
+
+    def test_what_a_body_said_in_its_transaction_is_written_before_the_next_attempt(
+        self, root: UserTaskStatus
+    ) -> None:
+        def fail(task: Any) -> None:
+            run = execution.of(task.status.pk)
+            assert run is not None
+            run.defer(lambda status: status.fail("No flour."))
+            raise task.retry(countdown=0)
+
+        BODIES["a"] = fail
+        work(root, "a")
+        assert phases(root.pk)["b"] == "SKIPPED"
+        assert why("a") == ["No flour."]
 
     def test_a_body_that_stops_because_it_is_canceled_has_not_failed(
         self, root: UserTaskStatus
@@ -451,6 +526,21 @@ class TestEnds:
         work(root, "a")
         assert phases(root.pk) == {root.name: "CANCELED", "a": "CANCELED", "b": "SKIPPED"}
         assert why("a") == []
+
+    @pytest.mark.parametrize("propagates", [False, True])
+    def test_in_eager_mode_neither(self, eager: None, propagates: bool) -> None:
+        def stop(task: Any) -> None:
+            raise TaskCanceledException("a was canceled.")
+
+        BODIES["a"] = stop
+        current_app.conf.task_eager_propagates = propagates
+        try:
+            with pytest.raises(TaskCanceledException):
+                submitted(chain(acting.si(tag="a"), acting.si(tag="b")))
+        finally:
+            current_app.conf.task_eager_propagates = False
+        root = UserTaskStatus.objects.roots().get()
+        assert phases(root.pk) == {root.name: "CANCELED", "a": "CANCELED", "b": "SKIPPED"}
 
     def test_a_body_that_asks_celery_to_ignore_it_goes_on_elsewhere(
         self, root: UserTaskStatus
@@ -473,28 +563,55 @@ class TestEnds:
         assert not UserTaskStatus.objects.active().exists()
         assert why("a") == ["No flour."]
 
+    @pytest.mark.parametrize("task", [acting, plainly], ids=["user task", "plain task"])
     @pytest.mark.parametrize("begun", [True, False], ids=["running", "not begun"])
+    @pytest.mark.parametrize("is_overdue", [True, False], ids=["overdue", "killed"])
     def test_a_process_that_was_killed_fails_its_task_once(
-        self, root: UserTaskStatus, begun: bool
+        self, sent: list[str], task: Any, begun: bool, is_overdue: bool
     ) -> None:
+        root = submitted(chain(tracked(task.si(), name="a"), tracked(task.si(), name="b")))
         if begun:
             rollup.begin(row("a"), 1, last_seen_at=now())
-        for _ in range(2):
-            task_failure.send(
-                sender=acting, task_id=row("a").task_id, exception=WorkerLostError("killed")
-            )
+        if is_overdue:
+            overdue(task, row("a").task_id)
+        killed(task, row("a").task_id, **{capture.HEADER: root.tree_id})
         assert phases(root.pk) == {root.name: "FAILED", "a": "FAILED", "b": "SKIPPED"}
-        assert len(why("a")) == 1
-        assert why("a")[0]
+        assert why("a") == ["The process that ran it has died: killed"]
 
     def test_a_killed_process_is_no_failure_that_is_allowed(self, sent: list[str]) -> None:
         """Celery does not go on behind it, as it would if the body had failed."""
-        from user_workflows.canvas import tracked
-
         root = submitted(chain(tracked(acting.si(tag="a"), allow_failure=True), user.si(tag="b")))
-        task_failure.send(sender=acting, task_id=row("a").task_id, exception=WorkerLostError("x"))
+        killed(acting, row("a").task_id)
         assert phases(root.pk)["b"] == "SKIPPED"
         assert UserTaskStatus.objects.get(pk=root.pk).phase == Phase.FAILED
+
+    def test_a_task_that_was_replaced_and_its_heir_are_told_apart(
+        self, root: UserTaskStatus
+    ) -> None:
+        task_id = row("a").task_id
+        rollup.begin(row("a"), 1, last_seen_at=now())
+        capture.graft(row("a"), leaf("heir", task_id=task_id), in_place_of=0)
+        killed(acting, task_id)  # The one that was replaced had not told the broker yet.
+        assert phases(root.pk)["heir"] == "PENDING"
+        killed(acting, task_id, replaced_task_nesting=1)
+        assert phases(root.pk)["heir"] == "FAILED"
+        assert not UserTaskStatus.objects.active().exists()
+
+    def test_the_connections_of_a_worker_are_closed_before_its_pool_forks(
+        self, root: UserTaskStatus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed: list[bool] = []
+        close_all = SimpleNamespace(close_all=lambda: closed.append(True))
+        monkeypatch.setattr(handlers, "connections", close_all)
+        task_id = row("a").task_id
+        with transaction.atomic():
+            overdue(acting, task_id)
+        assert closed == []
+        BODIES["p"] = lambda task: overdue(acting, task_id)
+        deliver(plainly.name, "p", "p", root, **{capture.HEADER: None})
+        assert closed == []
+        overdue(acting, task_id)
+        assert closed == [True]
 
     def test_what_an_untracked_task_does_is_nobodys(self, root: UserTaskStatus) -> None:
         node = row("a")
@@ -576,5 +693,6 @@ class TestPlainMembers:
         assert (phases(captured.pk)["b"], phases(captured.pk)["c"]) == ("PENDING", "SKIPPED")
 
     def test_one_of_no_workflow_is_killed_without_a_word(self, db: None, caplog: Any) -> None:
-        task_failure.send(sender=plainly, task_id="p", exception=WorkerLostError("killed"))
+        with queries(1):
+            overdue(plainly, "p")
         assert caplog.text == ""
