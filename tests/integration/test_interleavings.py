@@ -19,7 +19,7 @@ from user_workflows.trees import TreeNode
 from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
-from .interleaving import MANY, interrupted
+from .interleaving import MANY, Beside, Between, interrupted
 from .planned import by_name, container, group_of, leaf, stored
 
 Tree = dict[str, UserTaskStatus]
@@ -139,6 +139,15 @@ ON_POSTGRESQL = [
     (send_in_vain, "c", cancel, "root"),
     (send_in_vain, "c", give_up, "a"),
 ]
+#: What takes no lock, so that it may come at any moment.
+ON_ONE_CONNECTION = [
+    (finish, "a", finish, "b"),
+    (fail, "a", finish, "b"),
+    (give_up, "a", finish, "b"),
+    (cancel, "root", finish, "a"),
+    (cancel, "root", begin, "c"),
+    (send_in_vain, "c", finish, "a"),
+]
 Pair = tuple[Act, str, Act, str]
 
 
@@ -154,6 +163,12 @@ def test_two_events_may_meet(server: str, pair: Pair) -> None:
 @pytest.mark.parametrize("pair", ON_POSTGRESQL, ids=_id)
 def test_any_two_events_may_meet(postgres: str, pair: Pair) -> None:
     _meet(pair)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("pair", ON_ONE_CONNECTION, ids=_id)
+def test_an_event_may_come_between_the_statements_of_another(pair: Pair) -> None:
+    _meet(pair, Between)
 
 
 @pytest.mark.django_db
@@ -191,7 +206,7 @@ def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:
         ]
 
 
-def _meet(pair: Pair) -> None:
+def _meet(pair: Pair, how: type[Beside | Between] = Beside) -> None:
     """In chain(chord(group(a, b, c), body), tail); a and b run, and c, if named, waits."""
     act, name, other, other_name = pair
     acts = {(act, name), (other, other_name)}
@@ -199,7 +214,10 @@ def _meet(pair: Pair) -> None:
         tree = _tree(waiting="c" in (name, other_name) or cancel in (act, other))
         with signals() as heard:
             reached = interrupted(
-                lambda tree=tree: act(tree, name), lambda tree=tree: other(tree, other_name), at
+                lambda tree=tree: act(tree, name),
+                lambda tree=tree: other(tree, other_name),
+                at,
+                how,
             )
             if not reached:
                 break

@@ -39,6 +39,9 @@ WAITING = (Phase.PENDING, Phase.RETRYING)
 LONG = timedelta(minutes=30)
 #: Columns of a settled node that may change: it is moved, and its end is told to the world.
 MOVING = ("lft", "rght", "finished_sent_at")
+#: What a page shows of a node, and asks for when it has changed.
+SHOWN = ("phase", "state", "attempts", "caused_by_id", "is_container", "node_type", "is_settled")
+STEPS = ("completed_steps", "total_steps")
 
 numbers = st.integers(0, 40)
 outcomes = st.sampled_from([Phase.SUCCEEDED, Phase.FAILED])
@@ -417,6 +420,10 @@ class Machine(RuleBasedStateMachine):
                 stays = (Phase.FAILED, Phase.CANCELED, Phase.SKIPPED)
                 assert old.phase == new.phase or old.phase not in stays, (new.name, new.phase)
             assert new.attempts >= old.attempts
+            # Who asks for what has changed since then must get it; sums are added up then.
+            shown = (*SHOWN, *STEPS) if new.node_type == "task" else SHOWN
+            changed = [name for name in shown if getattr(old, name) != getattr(new, name)]
+            assert not changed or new.modified > old.modified, (new.name, changed)
 
     def check_sums(self) -> None:
         for node in self.rows[self.tree_id].tree().walk():

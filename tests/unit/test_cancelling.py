@@ -176,6 +176,27 @@ def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_wit
     assert not UserTaskStatus.objects.active().exists()
 
 
+def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent", total_steps=9))
+    rollup.retry(nodes["b1"], 1)
+    nodes["r"].cancel()
+    own = UserTaskStatus.objects.get(name="b1")
+    assert (own.is_settled, own.total_steps) == (True, 1)
+    assert UserTaskStatus.objects.get(name="r").total_steps == 5 + 9
+
+
+def test_children_are_announced_first_whatever_they_have_come_to() -> None:
+    """A branch that was canceled stands before one in which something had failed."""
+    canceled = node("group", leaf("a"), leaf("b"), name="canceled")
+    failed = node("group", leaf("x"), leaf("y"), name="failed")
+    nodes = stored(node("group", canceled, failed, name="r"))
+    rollup.settle(nodes["x"], Phase.FAILED)
+    with signals() as heard:
+        nodes["r"].cancel()
+    assert phases(nodes["r"].pk)["canceled"] == "CANCELED"
+    assert heard["stopped"][-1] == nodes["r"].pk
+
+
 def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
     counts = []
     for size in (10, 400):
