@@ -249,18 +249,18 @@ def roll_up(tree_id: int, every: timedelta) -> bool:
     due |= Q(rolled_up_at__gt=at + every)  # The clock was set back.
     if not root.filter(due).update(rolled_up_at=at):
         return False
-    columns = ("pk", "parent_id", "node_type", "completed_steps", "total_steps", "settled_at")
+    columns = ("pk", "parent_id", "node_type", "completed_steps", "total_steps")
     rows = statuses().filter(tree_id=tree_id).order_by("lft").values_list(*columns)
     sums: dict[int, list[int]] = {}
     stored = []
-    for pk, parent_id, node_type, done, steps, settled_at in rows:
+    for pk, parent_id, node_type, done, steps in rows:
         sums[pk] = [min(done, steps), steps] if node_type == NodeType.TASK else [0, 0]
-        stored.append((pk, parent_id, node_type, (done, steps), settled_at))
-    for pk, parent_id, node_type, old, settled_at in reversed(stored):
+        stored.append((pk, parent_id, node_type, (done, steps)))
+    for pk, parent_id, node_type, old in reversed(stored):
         done, steps = sums[pk]
         if parent_id in sums:
             sums[parent_id][0] += done
             sums[parent_id][1] += steps
-        if node_type != NodeType.TASK and settled_at is None and old != (done, steps):
+        if node_type != NodeType.TASK and old != (done, steps):
             open_node(pk).update(completed_steps=done, total_steps=steps)
     return True

@@ -88,6 +88,17 @@ def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int)
     assert len(sent) <= 18, "\n".join(sent)
 
 
+def test_a_failure_for_which_nothing_waits_any_more_takes_no_lock(autocommit: None) -> None:
+    header = container(NodeType.GROUP, "header", [leaf(name) for name in "abc"])
+    nodes = by_name(stored(container(NodeType.CHORD, "root", [header, leaf("body")])))
+    others = by_name(stored(group_of(2)))
+    rollup.settle(nodes["a"], Phase.FAILED)
+    for node in (nodes["b"], others["0"]):
+        with queries() as sent:
+            rollup.settle(node, Phase.FAILED)
+        assert len(sent) == (5 if node is nodes["b"] else 6), "\n".join(sent)
+
+
 def test_canceling_a_thousand_that_wait(autocommit: None, wide: UserTaskStatus) -> None:
     with queries() as sent:
         assert wide.cancel().pending == 999

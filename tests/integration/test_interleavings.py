@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from tests.helpers import signals
-from user_workflows import capture, rollup
+from user_workflows import capture, containers, rollup
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.trees import TreeNode
@@ -20,7 +21,7 @@ from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
 from .interleaving import MANY, Beside, Between, interrupted
-from .planned import by_name, container, group_of, leaf, stored
+from .planned import by_name, container, group_of, leaf, nested, stored
 
 Tree = dict[str, UserTaskStatus]
 Act = Callable[[Tree, str], None]
@@ -185,6 +186,24 @@ def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
     assert_settled(tree["root"].pk)
     assert heard["stopped"] == [tree["0"].pk, tree["root"].pk]
     assert len(heard["finished"]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None:
+    for at in range(MANY):
+        tree = by_name(stored(nested()))
+        for number in range(3):
+            finish(tree, str(number))
+        if not interrupted(
+            lambda tree=tree: containers.roll_up(tree["root"].pk, timedelta(0)),
+            lambda tree=tree: finish(tree, "3"),
+            at,
+            Between,
+        ):
+            break
+        left = UserTaskStatus.objects.get(pk=tree["left"].pk)
+        assert left.completed_steps == left.total_steps == 1 + 2 + 3 + 4
+    assert at > 1
 
 
 def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, OperationalError
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
-from user_workflows import execution, progress, rollup
+from user_workflows import capture, containers, execution, progress, rollup
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.execution import Delta, Execution
 from user_workflows.models import UserTaskStatus
@@ -369,6 +369,70 @@ class TestAtOnce:
             status.cancel()
         assert (status.name, status.completed_steps, status.total_steps) == ("y", 1, 5)
         assert status.phase == Phase.SUCCEEDED
+
+
+class TestStoredSums:
+    """What lists of workflows read, and sort by."""
+
+    EVERY = timedelta(seconds=1)
+
+    @pytest.fixture
+    def counted(self, nodes: dict[str, UserTaskStatus]) -> dict[str, UserTaskStatus]:
+        """``a`` has done more than it has announced, and nobody has added it up."""
+        UserTaskStatus.objects.filter(name="a").update(completed_steps=7)
+        return nodes
+
+    def test_they_are_written_where_they_have_changed(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        with queries(3 + 2):
+            assert containers.roll_up(counted["r"].pk, self.EVERY)
+        assert (steps(counted["c"]), steps(counted["r"])) == ((5, 6), (5, 10))
+        assert steps(counted["a"]) == (7, 5)
+        UserTaskStatus.objects.filter(name="d").update(completed_steps=1)
+        with queries(3 + 1):
+            assert containers.roll_up(counted["r"].pk, timedelta(0))
+        assert (steps(counted["c"]), steps(counted["r"])) == ((5, 6), (6, 10))
+
+    def test_it_is_not_done_again_at_once_but_later(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        root = UserTaskStatus.objects.filter(name="r")
+        root.update(rolled_up_at=now() - self.EVERY / 2)
+        with queries(2):
+            assert not containers.roll_up(counted["r"].pk, self.EVERY)
+        assert steps(counted["r"]) == (0, 10)
+        root.update(rolled_up_at=now() - self.EVERY * 2)
+        assert containers.roll_up(counted["r"].pk, self.EVERY)
+        assert steps(counted["r"]) == (5, 10)
+        assert not containers.roll_up(counted["r"].pk, self.EVERY)
+
+    def test_what_a_task_has_sent_counts_above_it_not_in_it(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        capture.graft(counted["a"], leaf("sent", total_steps=9))
+        containers.roll_up(counted["r"].pk, self.EVERY)
+        assert (steps(counted["a"]), steps(counted["c"])) == ((7, 5), (5, 15))
+
+    def test_there_are_none_of_one_task_or_of_what_has_ended(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        alone = stored(leaf("alone"))["alone"]
+        with queries(1):
+            assert containers.roll_up(alone.pk, self.EVERY)
+        counted["r"].cancel()
+        with queries(1):
+            assert containers.roll_up(counted["r"].pk, self.EVERY)
+
+    def test_counting_at_once_asks_only_for_what_is_above_and_open(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        alone = stored(leaf("alone"))["alone"]
+        with queries(0):
+            containers.store_sums_above(alone)
+        counted["r"].cancel()
+        with queries(2):
+            containers.store_sums_above(counted["a"])
 
 
 class TestTexts:
