@@ -176,6 +176,25 @@ def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_wit
     assert not UserTaskStatus.objects.active().exists()
 
 
+def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    sent = capture.graft(nodes["b1"], leaf("sent"))
+    rollup.begin(sent, 1, last_seen_at=now())
+    nodes["b1"].cancel()
+    rollup.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    told.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["b"].cancel(force=True) == Cancellation(running=1, finished=2)
+    assert told == [({"sent"}, True)]
+
+
+def test_one_that_was_started_by_hand_is_in_no_worker(nodes: Nodes) -> None:
+    nodes["c"].start()
+    assert nodes["c"].cancel() == Cancellation(pending=1)
+    assert UserTaskStatus.objects.get(name="c").is_settled
+
+
 def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -> None:
     capture.graft(nodes["b1"], leaf("sent", total_steps=9))
     rollup.retry(nodes["b1"], 1)

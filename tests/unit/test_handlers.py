@@ -563,6 +563,18 @@ class TestEnds:
         assert not UserTaskStatus.objects.active().exists()
         assert why("a") == ["No flour."]
 
+    def test_a_verdict_that_was_not_shown_yet_is_shown_at_the_end_with_its_reason(
+        self, root: UserTaskStatus
+    ) -> None:
+        """The process that gave it has died in between."""
+        rollup.begin(row("a"), 1, last_seen_at=now())
+        UserTaskStatus.objects.filter(name="a").update(phase=Phase.FAILED)
+        for name, text in [("Log", "All is well."), ("Error", "No flour."), ("Error", "Nor salt.")]:
+            row("a").add_artifact(name, text=text)
+        rollup.settle(row("a"), Phase.SUCCEEDED)
+        assert phases(root.pk) == {root.name: "FAILED", "a": "FAILED", "b": "SKIPPED"}
+        assert why(root.name) == ["No flour."]
+
     @pytest.mark.parametrize("task", [acting, plainly], ids=["user task", "plain task"])
     @pytest.mark.parametrize("begun", [True, False], ids=["running", "not begun"])
     @pytest.mark.parametrize("is_overdue", [True, False], ids=["overdue", "killed"])
