@@ -173,7 +173,7 @@ def test_an_event_may_come_between_the_statements_of_another(pair: Pair) -> None
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("how", [finish, fail, lose], ids=lambda act: act.__name__)
+@pytest.mark.parametrize("how", [finish, fail, cancel, lose], ids=lambda act: act.__name__)
 def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
     how: Act, django_capture_on_commit_callbacks: Callable[..., Any]
 ) -> None:

@@ -189,6 +189,17 @@ def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
     assert told == [({"sent"}, True)]
 
 
+@pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
+def test_with_force_a_task_that_has_given_its_verdict_may_tidy_up(
+    nodes: Nodes, told: Any, verdict: Phase, django_capture_on_commit_callbacks: Any
+) -> None:
+    rollup.change(nodes["b1"], verdict)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["r"].cancel(force=True).running == 0
+    assert [terminate for _, terminate in told] == [False]
+    assert phases(nodes["r"].pk)["b1"] == verdict
+
+
 def test_one_that_was_started_by_hand_is_in_no_worker(nodes: Nodes) -> None:
     nodes["c"].start()
     assert nodes["c"].cancel() == Cancellation(pending=1)
