@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from celery import current_app
 from celery.app.trace import trace_task
+from celery.signals import after_task_publish
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -126,6 +128,44 @@ def phases(tree_id: int) -> dict[str, str]:
 
 
 # -- workers without a worker ---------------------------------------------------------------------
+
+
+class Broker:
+    """The messages that are sent while it is listening, and a worker for them."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[dict[str, Any], Any]] = []
+        self.headers: list[dict[str, Any]] = []
+        """Those of all messages so far."""
+
+    def take(self, headers: Any = None, body: Any = None, **kwargs: Any) -> None:
+        """A message has been sent."""
+        self.messages.append(json.loads(json.dumps((headers, body), default=str)))
+        self.headers.append(headers)
+
+    def deliver(self) -> None:
+        """All messages, one after the other, and those that come of them."""
+        while self.messages:
+            headers, (args, kwargs, embedded) = self.messages.pop(0)
+            request = {**headers, **embedded, "args": args, "kwargs": kwargs, "is_eager": False}
+            trace_task(
+                current_app.tasks[headers["task"]],
+                headers["id"],
+                args,
+                kwargs,
+                {**request, "delivery_info": {}},
+                app=current_app._get_current_object(),
+            )
+
+
+@contextmanager
+def broker() -> Iterator[Broker]:
+    """A broker with a worker that waits until it is told to work."""
+    listening = Broker()
+    after_task_publish.connect(listening.take)
+    yield listening
+    after_task_publish.disconnect(listening.take)
+    current_app.control.purge()
 
 
 def work(root: UserTaskStatus, name: str, **request: Any) -> Any:

@@ -123,6 +123,49 @@ class TestSilentWorkers:
         reap()
         assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
 
+    @pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
+    def test_a_task_that_has_given_its_verdict_may_be_lost_too(
+        self, nodes: Nodes, verdict: Phase
+    ) -> None:
+        rollup.change(nodes["a"], verdict)
+        silent(nodes["a"], HOUR)
+        assert reap().lost == [nodes["a"].uuid]
+        assert phases(nodes["r"].pk)["a"] == "FAILED"
+
+    def test_who_has_ended_or_was_replaced_has_nothing_more_to_say(self) -> None:
+        root = node("chain", leaf("a", allow_failure=True), leaf("x"), leaf("b"), name="r")
+        nodes = stored(root)
+        for name in "ax":
+            rollup.begin(nodes[name], 1, last_seen_at=now())
+        sent = capture.graft(nodes["a"], leaf("sent", allow_failure=True))
+        heir = capture.graft(nodes["x"], leaf("heir"), in_place_of=0)
+        for made in (sent, heir):
+            rollup.begin(made, 1, last_seen_at=now())
+        rollup.settle(nodes["a"], Phase.SUCCEEDED)
+        for name in "ax":
+            silent(nodes[name], HOUR)
+        before = list(UserTaskStatus.objects.order_by("pk").values())
+        assert reap() == Report()
+        assert list(UserTaskStatus.objects.order_by("pk").values()) == before
+
+    def test_a_short_silence_is_told_in_seconds(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_LOST_AFTER = timedelta(seconds=20)
+        silent(nodes["a"], timedelta(seconds=30))
+        reap()
+        assert why(nodes["a"]).startswith("Lost: no sign of life for 0:00:30.")
+
+    def test_an_attempt_that_begins_at_the_last_moment_is_not_lost(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        def words(text: str) -> str:
+            rollup.begin(nodes["a"], 2, last_seen_at=now())
+            return text
+
+        monkeypatch.setattr(reaper, "gettext", words)
+        silent(nodes["a"], HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+
     def test_a_lost_task_stays_lost_though_its_worker_was_only_slow(self, nodes: Nodes) -> None:
         silent(nodes["a"], HOUR)
         reap()
@@ -158,6 +201,35 @@ class TestTheResultBackend:
         assert phases(nodes["r"].pk)["b"] == next_phase
         if state == FAILURE:
             assert why(nodes["a"]) == "a went wrong"
+        else:
+            assert not UserTaskArtifact.objects.exists()
+
+    def test_a_failure_that_it_knows_was_not_allowed_for_celery(self) -> None:
+        """Else it would have gone on with None for a result."""
+        nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        rollup.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        current_app.backend.store_result("a", tasks.Boom("a went wrong"), FAILURE)
+        try:
+            reap()
+        finally:
+            current_app.backend.forget("a")
+        assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
+
+    def test_what_it_knows_of_an_attempt_is_nothing_about_the_next(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        class Result:
+            result = None
+
+            @property
+            def state(self) -> str:
+                rollup.begin(nodes["a"], 2, last_seen_at=now())
+                return str(SUCCESS)
+
+        monkeypatch.setattr(reaper, "AsyncResult", lambda task_id: Result())
+        silent(nodes["a"], HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
     def test_a_result_ends_the_wait_for_a_redelivery(self, nodes: Nodes, conf: Any) -> None:
         conf.task_acks_late = True
@@ -376,7 +448,10 @@ def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -
         found = stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
         done = found[f"{number}.1"]
         rollup.settle(done, Phase.SUCCEEDED)
-        change(done, settled_at=now() - HOUR)
+        change(done, settled_at=now() - HOUR, last_seen_at=now() - HOUR)
+    over = stored(leaf("over"))["over"]
+    over.succeed()
+    change(over, settled_at=now() - HOUR)
     with queries(5):
         assert reap() == Report()
 
