@@ -16,7 +16,15 @@ from django.utils.timezone import now
 
 from tests import tasks
 from tests.helpers import leaf, node, phases, queries, signals, stored
-from user_workflows import capture, reaper, rollup, user_task_stopped, workflow_finished
+from user_workflows import (
+    capture,
+    progress,
+    reaper,
+    rollup,
+    trees,
+    user_task_stopped,
+    workflow_finished,
+)
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.reaper import Report, reap
@@ -259,6 +267,20 @@ class TestHalfSteps:
         }  # fmt: skip
         assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
 
+    def test_it_is_put_down_to_what_failed_first(self) -> None:
+        nodes = stored(node("group", leaf("a"), leaf("b"), leaf("c"), name="r"))
+        for name, since in (("a", 5), ("b", 20), ("c", 10)):
+            change(nodes[name], phase=Phase.FAILED, settled_at=now() - since * MINUTE)
+        assert reap().settled == [nodes["r"].uuid]
+        assert UserTaskStatus.objects.get(name="r").caused_by == nodes["b"]
+
+    def test_the_stored_sums_of_what_goes_on_follow(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), name="c"), leaf("x"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
+        assert reap().settled == [nodes["r"].uuid]
+        progress.finish()
+        assert UserTaskStatus.objects.get(name="r").completed_steps == 1
+
     def test_what_succeeded_last_settles_all_above(self) -> None:
         nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
         change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
@@ -400,6 +422,47 @@ class TestMessages:
         change(nodes["b"], modified=now() - DAY)
         assert reap() == Report(waiting=[nodes["b"].uuid])
 
+    def test_a_retry_of_a_task_that_has_sent_others_is_too(self) -> None:
+        status = stored(leaf("z"))["z"]
+        rollup.begin(status, 1, last_seen_at=now() - DAY)
+        sent = capture.graft(status, leaf("sent", allow_failure=True))
+        rollup.settle(sent, Phase.SUCCEEDED)
+        rollup.retry(status, 1)
+        change(status, modified=now() - DAY, created=now() - DAY)
+        assert status.uuid in reap().waiting
+
+    def test_one_that_runs_is_not_waiting(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_LOST_AFTER = DAY
+        rollup.begin(nodes["b"], 1, last_seen_at=now() - 2 * HOUR)
+        change(nodes["c"], modified=now() - DAY)
+        assert reap() == Report()
+
+    def test_what_a_task_has_sent_is_not_waited_for(self, nodes: Nodes) -> None:
+        sent = capture.graft(nodes["a"], leaf("sent", allow_failure=True))
+        rollup.begin(sent, 1, last_seen_at=now())
+        change(nodes["a"], settled_at=None, ended_at=now() - 2 * HOUR)
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+        change(nodes["a"], ended_at=now() - HOUR / 2)
+        assert reap() == Report()
+
+    def test_what_is_lost_was_not_allowed_to_be(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = HOUR
+        change(nodes["b"], allow_failure=True)
+        reap()
+        assert phases(nodes["r"].pk)["c"] == "SKIPPED"
+
+    def test_a_workflow_that_is_deleted_meanwhile_is_not_missed(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        read = trees.read
+
+        def delete_and_read(tree_id: int) -> Any:
+            UserTaskStatus.objects.filter(tree_id=tree_id).delete()
+            return read(tree_id)
+
+        monkeypatch.setattr(reaper.trees, "read", delete_and_read)
+        assert reap() == Report()
+
     def test_a_retry_is_not_late_before_it_was_asked_for(self, nodes: Nodes) -> None:
         rollup.begin(nodes["b"], 1, last_seen_at=now())
         rollup.retry(nodes["b"], 1)
@@ -449,6 +512,11 @@ def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -
         done = found[f"{number}.1"]
         rollup.settle(done, Phase.SUCCEEDED)
         change(done, settled_at=now() - HOUR, last_seen_at=now() - HOUR)
+    allowed = stored(node("group", leaf("x", allow_failure=True), leaf("y"), name="allowed"))
+    broken = stored(node("group", leaf("v"), leaf("w"), leaf("u"), name="broken"))
+    for each in (allowed["x"], broken["v"], broken["w"]):
+        rollup.settle(each, Phase.CANCELED if each is broken["w"] else Phase.FAILED)
+        change(each, settled_at=now() - HOUR)
     over = stored(leaf("over"))["over"]
     over.succeed()
     change(over, settled_at=now() - HOUR)
