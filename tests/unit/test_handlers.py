@@ -447,6 +447,11 @@ class TestAttempts:
         assert phases(root.pk)["b"] == "SKIPPED"
         assert not UserTaskStatus.objects.active().exists()
 
+    def test_an_attempt_that_was_overtaken_gets_no_other(self, root: UserTaskStatus) -> None:
+        rollup.begin(row("a"), 3, last_seen_at=now())
+        rollup.retry(row("a"), 2)
+        assert (row("a").phase, row("a").attempts) == (Phase.RUNNING, 3)
+
     def test_a_body_that_another_attempt_has_overtaken_ends_nothing(
         self, root: UserTaskStatus
     ) -> None:

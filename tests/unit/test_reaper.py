@@ -174,6 +174,13 @@ class TestSilentWorkers:
         assert reap() == Report()
         assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
+    def test_it_is_where_nothing_waits(self) -> None:
+        nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        rollup.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        reap()
+        rollup.settle(nodes["b"], Phase.SUCCEEDED)
+        assert phases(nodes["r"].pk) == {"r": "PARTIAL", "a": "FAILED", "b": "SUCCEEDED"}
+
     def test_a_lost_task_stays_lost_though_its_worker_was_only_slow(self, nodes: Nodes) -> None:
         silent(nodes["a"], HOUR)
         reap()

@@ -257,7 +257,7 @@ def test_there_is_room_for_one_where_two_bounds_are_free(free: int) -> None:
 
 def test_what_is_inserted_later_has_room_of_its_own() -> None:
     above = stored(a_plan())["b"]
-    for number in range(4):  # After so many levels a tree may be numbered anew.
+    for number in range(3):  # Below that a tree is numbered anew.
         with queries(1):
             trees.make_room(above.pk)
         above = capture.graft(above, leaf(str(number)))
