@@ -558,6 +558,19 @@ class TestEnds:
         assert phases(root.pk)["a"] == "RUNNING"
         assert execution.running() == []
 
+    def test_a_verdict_settles_nothing_while_the_body_runs(self, root: UserTaskStatus) -> None:
+        seen: list[bool] = []
+
+        def say(task: Any) -> None:
+            task.status.fail("No flour.")
+            task.status.succeed()
+            seen.append(row("a").is_settled)
+
+        BODIES["a"] = say
+        work(root, "a")
+        assert seen == [False]
+        assert phases(root.pk)["a"] == "FAILED"
+
     def test_one_that_has_given_its_verdict_before_is_settled(self, root: UserTaskStatus) -> None:
         def ignore(task: Any) -> None:
             task.status.fail("No flour.")
