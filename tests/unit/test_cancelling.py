@@ -206,6 +206,23 @@ def test_one_that_was_started_by_hand_is_in_no_worker(nodes: Nodes) -> None:
     assert UserTaskStatus.objects.get(name="c").is_settled
 
 
+def test_a_task_whose_body_runs_is_not_settled_with_what_it_has_sent(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent"))
+    nodes["r"].cancel()
+    assert UserTaskStatus.objects.get(name="sent").is_settled
+    assert not UserTaskStatus.objects.get(name="b1").is_settled
+    rollup.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_what_a_task_has_come_to_itself_stays(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent"))
+    rollup.settle(nodes["b1"], Phase.FAILED, attempt=1)
+    nodes["r"].cancel()
+    assert phases(nodes["r"].pk)["b1"] == "FAILED"
+    assert not UserTaskStatus.objects.active().exists()
+
+
 def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -> None:
     capture.graft(nodes["b1"], leaf("sent", total_steps=9))
     rollup.retry(nodes["b1"], 1)
