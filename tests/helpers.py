@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from celery import current_app
+from celery.app.trace import trace_task
+from celery.signals import after_task_publish
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -93,7 +97,8 @@ def signals() -> Iterator[dict[str, list[Any]]]:
 def leaf(name: str, **options: Any) -> PlanNode:
     """A planned task that is called ``name``, in its task id too."""
     options.setdefault("total_steps", 1)
-    return PlanNode(NodeType.TASK, name, name=name, task_class="t", **options)
+    task_id = options.pop("task_id", name)
+    return PlanNode(NodeType.TASK, task_id, name=name, task_class="t", **options)
 
 
 def node(kind: str, *children: PlanNode, name: str = "", **options: Any) -> PlanNode:
@@ -120,3 +125,65 @@ def phases(tree_id: int) -> dict[str, str]:
     """The phase of each node of a tree, by name."""
     found = UserTaskStatus.objects.filter(tree_id=tree_id).values_list("name", "phase")
     return {name: str(phase) for name, phase in found}
+
+
+# -- workers without a worker ---------------------------------------------------------------------
+
+
+class Broker:
+    """The messages that are sent while it is listening, and a worker for them."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[dict[str, Any], Any]] = []
+        self.headers: list[dict[str, Any]] = []
+        """Those of all messages so far."""
+
+    def take(self, headers: Any = None, body: Any = None, **kwargs: Any) -> None:
+        """A message has been sent."""
+        self.messages.append(json.loads(json.dumps((headers, body), default=str)))
+        self.headers.append(headers)
+
+    def deliver(self) -> None:
+        """All messages, one after the other, and those that come of them."""
+        while self.messages:
+            headers, (args, kwargs, embedded) = self.messages.pop(0)
+            request = {**headers, **embedded, "args": args, "kwargs": kwargs, "is_eager": False}
+            trace_task(
+                current_app.tasks[headers["task"]],
+                headers["id"],
+                args,
+                kwargs,
+                {**request, "delivery_info": {}},
+                app=current_app._get_current_object(),
+            )
+
+
+@contextmanager
+def broker() -> Iterator[Broker]:
+    """A broker with a worker that waits until it is told to work."""
+    listening = Broker()
+    after_task_publish.connect(listening.take)
+    yield listening
+    after_task_publish.disconnect(listening.take)
+    current_app.control.purge()
+
+
+def work(root: UserTaskStatus, name: str, **request: Any) -> Any:
+    """A worker gets the message of a task, as it was sent: Celery's own tracer runs it."""
+    row = UserTaskStatus.objects.get(tree_id=root.tree_id, name=name)
+    return deliver(row.task_class, row.task_id, name, root, **request)
+
+
+def deliver(task_class: str, task_id: str, tag: str, root: UserTaskStatus, **request: Any) -> Any:
+    """A worker gets a message, be it of a task that has a node or not."""
+    headers = {capture.HEADER: root.tree_id, capture.WHOLE: True}
+    context = {"id": task_id, "retries": 0, "is_eager": False, "delivery_info": {}, **headers}
+    called = current_app.tasks[task_class]
+    return trace_task(
+        called,
+        task_id,
+        (),
+        {"tag": tag},
+        {**context, **request},
+        app=current_app._get_current_object(),
+    )

@@ -91,7 +91,6 @@ def _skip(cause: Node, ancestors: list[Part]) -> list[Settled]:
                 reduce(or_, ranges),
                 tree_id=cause.tree_id,
                 phase=Phase.PENDING,
-                settled_at__isnull=True,
             )
             # Nothing in what is blocked has started, so containers are skipped with their leaves.
             pks += waiting.order_by("-lft").values_list("pk", flat=True)

@@ -63,7 +63,7 @@ def cancel(status: Any, *, force: bool = False) -> Cancellation:
             ended_at=_at(at, not_in_worker & Q(is_container=True)),
             **canceled,
         )
-        pending = leaves.filter(Q(settled_at=at) | Q(ended_at=at)).count() if struck else 0
+        pending = leaves.filter(Q(settled_at=at) | Q(ended_at=at)).count()
         running = struck - pending
         settled = rollup.settle_canceled(status, at) if struck else []
         if force:  # Also those that were asked before and have not stopped.

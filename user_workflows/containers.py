@@ -275,18 +275,17 @@ def roll_up(tree_id: int, every: timedelta) -> bool:
     if not root.filter(due).update(rolled_up_at=at):
         return False
     columns = ("pk", "parent_id", "node_type", "completed_steps", "total_steps")
-    tree = statuses().filter(tree_id=tree_id).order_by("lft")
+    rows = statuses().filter(tree_id=tree_id).order_by("lft").values_list(*columns)
     sums: dict[int, list[int]] = {}
     stored = []
-    still = Q(settled_at__isnull=True)  # A truth value: dates take long to parse.
-    for pk, parent_id, node_type, done, steps, is_open in tree.values_list(*columns, still):
+    for pk, parent_id, node_type, done, steps in rows:
         sums[pk] = [min(done, steps), steps] if node_type == NodeType.TASK else [0, 0]
-        stored.append((pk, parent_id, node_type, (done, steps), is_open))
-    for pk, parent_id, node_type, old, is_open in reversed(stored):
+        stored.append((pk, parent_id, node_type, (done, steps)))
+    for pk, parent_id, node_type, old in reversed(stored):
         done, steps = sums[pk]
         if parent_id in sums:
             sums[parent_id][0] += done
             sums[parent_id][1] += steps
-        if node_type != NodeType.TASK and is_open and old != (done, steps):
+        if node_type != NodeType.TASK and old != (done, steps):
             open_node(pk).update(completed_steps=done, total_steps=steps)
     return True

@@ -147,7 +147,7 @@ def _is_tracked(task: Any) -> bool:
 def _leaf_to_start(task_id: Any) -> Any:
     columns = (
         "pk", "tree_id", "parent_id", "lft", "rght", "allow_failure", "phase", "attempts",
-        "settled_at", "last_seen_at", "replaced_nesting", "parent__phase",
+        "last_seen_at", "replaced_nesting", "parent__phase",
     )  # fmt: skip
     return UserTaskStatus.objects.filter(task_id=task_id).order_by().values_list(*columns)
 
@@ -158,7 +158,7 @@ def _enter(task: Any, request: Any) -> Phase | None:
     node = _leaf_to_start(task_id=request.id)
     if node is None:
         return None
-    if node.settled_at is not None or node.phase not in REPLACES[Phase.RUNNING]:
+    if node.phase not in REPLACES[Phase.RUNNING]:
         return Phase(node.phase)
     if _is_replaced(request, node):
         return Phase.SUCCEEDED
@@ -257,12 +257,13 @@ def failed(task: Any, task_id: str, error: BaseException) -> None:
 
     Of a killed process Celery tells its parent, perhaps twice.
     """
-    phase = Phase.CANCELED if isinstance(error, TaskCanceledException) else Phase.FAILED
+    canceled = isinstance(error, TaskCanceledException)
+    outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, in_words(error))
     run = _run_of(task, task_id)
     if run is not None:
-        end(run, phase, "" if phase is Phase.CANCELED else in_words(error))
+        end(run, *outcome)
     elif (task.request.id != task_id or _is_tracked(task)) and not _end_by_id(
-        task_id, phase, in_words(error), task.request
+        task_id, *outcome, task.request
     ):
         _plain_member_failed(task.request)
 
@@ -306,8 +307,7 @@ def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = Non
         node = UserTaskStatus.objects.filter(task_id=task_id).first()
         if node is None or (request is not None and _is_replaced(request, node)):
             return node is not None
-        words = message if phase is Phase.FAILED else ""
-        rollup.settle(node, phase, message=words, abandoned=True)
+        rollup.settle(node, phase, message=message, abandoned=True)
         progress.roll_up(node.tree_id)
         return True
     finally:
@@ -335,7 +335,7 @@ def _plain_member_failed(request: Any) -> None:
 def finished(task: Any, state: str | None) -> None:
     """Celery is done with a body, however it ended."""
     run = _run_of(task, task.request.id)
-    if run is None or execution.of(run.pk) is not run:
+    if run is None:
         return
     error = sys.exc_info()[1]
     if state is None and isinstance(error, Exception):

@@ -181,7 +181,7 @@ def flush(run: Execution) -> None:
                 )
                 if delta.state is not None:
                     running = leaf.filter(phase=Phase.RUNNING).order_by()
-                    running.update(state=delta.state, modified=now())
+                    running.update(state=delta.state)
             except Error:
                 run.put_back(delta)
                 raise
@@ -214,7 +214,7 @@ def _say_above(status: Any, text: str) -> None:
     """The text climbs the chains and chords around a task, as far as the next group."""
     parent_id, parent = status.parent_id, status._state.fields_cache.get("parent")
     while parent_id is not None:
-        above = statuses().filter(pk=parent_id, phase=Phase.RUNNING, settled_at__isnull=True)
+        above = statuses().filter(pk=parent_id, phase=Phase.RUNNING)
         above = above.exclude(node_type=NodeType.GROUP).order_by()
         if not above.update(state=text, modified=now()):
             break
@@ -291,9 +291,13 @@ class _Writer:
                     flush(run)
         for tree_id in list(self._trees):
             self._trees.discard(tree_id)
-            if not containers.roll_up(tree_id, every=ROLL_UP_EVERY):
-                self._trees.add(tree_id)
-                self._due.set()
+            done = False
+            try:
+                done = containers.roll_up(tree_id, every=ROLL_UP_EVERY)
+            finally:
+                if not done:
+                    self._trees.add(tree_id)
+                    self._due.set()
 
 
 _writer = _Writer()

@@ -24,7 +24,7 @@ from . import announcing, breaks, containers, graph, progress, rollup, trees
 from .announcing import announce
 from .conf import settings
 from .models import UserTaskStatus
-from .phases import BREAKS, NodeType, Phase
+from .phases import BREAKS, WAITING, NodeType, Phase
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _finish(root: UserTaskStatus) -> bool:
     """Completes what a process left between two steps. Returns whether there was anything."""
     settled = []
     broken = UserTaskStatus.objects.settled().filter(
-        tree_id=root.tree_id, phase__in=(Phase.FAILED, Phase.CANCELED), parent__isnull=False
+        tree_id=root.tree_id, phase__in=(Phase.FAILED, Phase.CANCELED)
     )
     # Not a task that something it has sent has broken: Celery has gone on after it.
     broken = broken.exclude(node_type=NodeType.TASK, caused_by__isnull=False)
@@ -194,16 +194,14 @@ def _finish(root: UserTaskStatus) -> bool:
 
 def _untaken(nodes: Any) -> Iterator[tuple[trees.TreeNode, Any]]:
     """Those of these leaves that are pending though their turn came long ago, and when it came."""
-    old = nodes.filter(
-        phase__in=(Phase.PENDING, Phase.RETRYING), is_container=False, modified__lt=now() - UNUSUAL
-    )
+    old = nodes.filter(phase__in=WAITING, node_type=NodeType.TASK, modified__lt=now() - UNUSUAL)
     for tree_id in old.order_by("tree_id").values_list("tree_id", flat=True).distinct():
         tree = trees.read(tree_id)
         if tree is None:
             continue
         dependencies = graph.dependencies(tree)
         for leaf in tree.leaves():
-            if leaf.phase not in (Phase.PENDING, Phase.RETRYING) or leaf.is_settled:
+            if leaf.phase not in WAITING:
                 continue
             awaited = graph.waits_for(dependencies, leaf)
             before = [n for n in awaited if not (n.is_settled or n.ended_at)]

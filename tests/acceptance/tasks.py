@@ -325,6 +325,7 @@ def made(what: str, tag: str) -> Any:
         "nested": lambda: chain(one("x"), chord([one("y"), one("v")], work.s(tag=f"{tag}.z"))),
         "again": lambda: become.si(tag=f"{tag}.x", into="chain"),
         "held": lambda: chain(hold.si(1, tag=f"{tag}.x"), one("y", 2)),
+        "dying": lambda: die.si(tag=f"{tag}.x"),
         "failing": lambda: chain(fail_work.si(tag=f"{tag}.x"), one("y")),
     }[what]()
 

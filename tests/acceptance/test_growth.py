@@ -152,6 +152,17 @@ def test_a_replacement_that_fails_stops_what_waits_for_the_task(
     sound(worker, root)
 
 
+def test_a_replacement_whose_process_is_killed_has_failed_at_once(
+    worker: Worker, user: Any
+) -> None:
+    canvas = chain(tasks.become.s(tag="g", into="dying"), one("b"))
+    root = settled(workflow(canvas, user=user).delay())
+
+    assert phases(root) == {"die": FAILED, "b": SKIPPED}, show(root)
+    assert "process that ran it has died" in " ".join(errors(leaf(root, "die")))
+    sound(worker, root)
+
+
 def test_a_replacement_may_fail_where_the_task_might(worker: Worker, user: Any) -> None:
     grows = tracked(tasks.become.s(tag="g", into="failing"), allow_failure=True)
     root = settled(workflow(group(grows, one("a")), user=user).delay())

@@ -3,6 +3,9 @@
 ``interruptions(first, second)`` runs ``second`` as a whole, on a connection of its own, before
 the first statement of ``first``; then, on a fresh tree, before the second statement, and so on.
 Where the two are kept apart by a lock, ``second`` ends after ``first``.
+
+``Between`` needs no second connection, which a database in memory does not have, and stops before
+UPDATEs only: for a ``second`` that takes no lock, or that finds ``first`` in no transaction.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ MANY = 60
 
 class Beside:
     """A function that runs on a connection of its own."""
+
+    before = ""
+    """The statements that it may come before."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -45,21 +51,38 @@ class Beside:
             raise self._error
 
 
-def interrupted(first: Callable[[], Any], second: Callable[[], Any], at: int) -> bool:
+class Between:
+    """A function that runs on the connection of the other, all at once."""
+
+    before = "UPDATE"
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        function()
+
+    def join(self) -> None:
+        """It has ended."""
+
+
+def interrupted(
+    first: Callable[[], Any],
+    second: Callable[[], Any],
+    at: int,
+    how: type[Beside | Between] = Beside,
+) -> bool:
     """Runs both, ``second`` before statement ``at`` of ``first``; False if there is none."""
     count = 0
-    beside: list[Beside] = []
+    beside: list[Any] = []
 
-    def stop(execute: Any, *args: Any) -> Any:
+    def stop(execute: Any, sql: str, *args: Any) -> Any:
         nonlocal count
-        if count == at and not beside:
-            beside.append(Beside(second))
-        count += 1
-        return execute(*args)
+        if sql.startswith(how.before):
+            count += 1
+            if count == at + 1:
+                beside.append(how(second))
+        return execute(sql, *args)
 
     with connection.execute_wrapper(stop):
         first()
-    reached = bool(beside)
     for other in beside:
         other.join()
-    return reached
+    return bool(beside)

@@ -59,6 +59,25 @@ def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> Non
     assert len(sent) <= 2, "\n".join(sent)
 
 
+def test_a_start_in_what_has_started_already(db: None) -> None:
+    """However deep it is: what contains that is not looked at."""
+    nodes = by_name(stored(nested()))
+    rollup.begin(nodes["0"], 1, last_seen_at=now())
+    containers.mark_running(nodes["left"].pk)
+    with queries() as sent:
+        containers.mark_running(nodes["right"].pk)
+    assert len(sent) == 3, "\n".join(sent)
+
+
+def test_a_look_at_a_tree_in_which_nothing_is_ready(db: None) -> None:
+    """Nor is what is ready in another tree, whose process is about to settle it."""
+    nodes, others = by_name(stored(nested())), by_name(stored(group_of(1, "other")))
+    for node in (*(nodes[str(i)] for i in range(4)), nodes["left"], others["0"]):
+        objects.filter(pk=node.pk).update(phase=Phase.SUCCEEDED, settled_at=now())
+    with queries(1):
+        assert containers.settle_ready(nodes["root"].pk) == []
+
+
 @pytest.mark.parametrize("count", [10, 1000])
 def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int) -> None:
     header = container(NodeType.GROUP, "header", [leaf(str(i)) for i in range(count)])
@@ -67,6 +86,17 @@ def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int)
     with queries() as sent:
         rollup.settle(node, Phase.FAILED, message="It broke.")
     assert len(sent) <= 18, "\n".join(sent)
+
+
+def test_a_failure_for_which_nothing_waits_any_more_takes_no_lock(autocommit: None) -> None:
+    header = container(NodeType.GROUP, "header", [leaf(name) for name in "abc"])
+    nodes = by_name(stored(container(NodeType.CHORD, "root", [header, leaf("body")])))
+    others = by_name(stored(group_of(2)))
+    rollup.settle(nodes["a"], Phase.FAILED)
+    for node in (nodes["b"], others["0"]):
+        with queries() as sent:
+            rollup.settle(node, Phase.FAILED)
+        assert len(sent) == (5 if node is nodes["b"] else 6), "\n".join(sent)
 
 
 def test_canceling_a_thousand_that_wait(autocommit: None, wide: UserTaskStatus) -> None:

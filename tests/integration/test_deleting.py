@@ -13,11 +13,11 @@ from django.test import Client
 from django.utils.timezone import now
 from rest_framework.test import APIClient
 
-from user_workflows import capture, rollup
+from user_workflows import capture, containers, rollup
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 
-from .interleaving import MANY, interrupted
+from .interleaving import MANY, Between, interrupted
 from .planned import by_name, container, leaf, stored
 
 Act = Callable[[UserTaskStatus], object]
@@ -51,6 +51,20 @@ def request(root: UserTaskStatus) -> int:
     client = APIClient()
     client.force_authenticate(root.user)
     return int(client.delete(f"/api/tasks/{root.uuid}/").status_code)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", [finish, fail])
+def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) -> None:
+    for at in range(MANY):
+        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        status = by_name(root)["a"]
+        rollup.begin(status, 1)
+        rows = UserTaskStatus.objects.filter(tree_id=root.pk)
+        if not interrupted(partial(act, status), rows.delete, at, Between):
+            break
+    rows.delete()
+    assert containers.climb(root.pk) == []
 
 
 @pytest.mark.parametrize("act", [grow, leave, finish, fail, delete])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils.timezone import now
 
 from tests.helpers import signals
-from user_workflows import capture, rollup
+from user_workflows import capture, containers, rollup
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.trees import TreeNode
@@ -17,8 +20,8 @@ from user_workflows.trees import TreeNode
 from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
-from .interleaving import MANY, interrupted
-from .planned import by_name, container, leaf, stored
+from .interleaving import MANY, Beside, Between, interrupted
+from .planned import by_name, container, group_of, leaf, nested, stored
 
 Tree = dict[str, UserTaskStatus]
 Act = Callable[[Tree, str], None]
@@ -86,6 +89,14 @@ def send_in_vain(tree: Tree, name: str) -> None:
     rollup.close_leaves(tree["root"].pk, fate, "It could not be sent.")
 
 
+def lose(tree: Tree, name: str) -> None:
+    """It was not sent."""
+    pk = tree[name].pk
+    rollup.close_leaves(
+        tree["root"].pk, lambda leaf: Phase.FAILED if leaf.pk == pk else None, "No broker."
+    )
+
+
 #: (this, is stopped for that): the pairs that differ in what they could do to each other.
 EVERYWHERE = [
     (fail, "a", finish, "b"),
@@ -129,6 +140,15 @@ ON_POSTGRESQL = [
     (send_in_vain, "c", cancel, "root"),
     (send_in_vain, "c", give_up, "a"),
 ]
+#: What takes no lock, so that it may come at any moment.
+ON_ONE_CONNECTION = [
+    (finish, "a", finish, "b"),
+    (fail, "a", finish, "b"),
+    (give_up, "a", finish, "b"),
+    (cancel, "root", finish, "a"),
+    (cancel, "root", begin, "c"),
+    (send_in_vain, "c", finish, "a"),
+]
 Pair = tuple[Act, str, Act, str]
 
 
@@ -144,6 +164,46 @@ def test_two_events_may_meet(server: str, pair: Pair) -> None:
 @pytest.mark.parametrize("pair", ON_POSTGRESQL, ids=_id)
 def test_any_two_events_may_meet(postgres: str, pair: Pair) -> None:
     _meet(pair)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("pair", ON_ONE_CONNECTION, ids=_id)
+def test_an_event_may_come_between_the_statements_of_another(pair: Pair) -> None:
+    _meet(pair, Between)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("how", [finish, fail, cancel, lose], ids=lambda act: act.__name__)
+def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
+    how: Act, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    tree = by_name(stored(group_of(2)))
+    with signals() as heard, django_capture_on_commit_callbacks(execute=True):
+        how(tree, "0")
+        # A worker, which cannot see that either, ends the other leaf and finds this one open.
+        beside = UserTaskStatus.objects.filter(pk=tree["1"].pk)
+        beside.update(phase=Phase.SUCCEEDED, settled_at=now())
+    assert_settled(tree["root"].pk)
+    assert heard["stopped"] == [tree["0"].pk, tree["root"].pk]
+    assert len(heard["finished"]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None:
+    for at in range(MANY):
+        tree = by_name(stored(nested()))
+        for number in range(3):
+            finish(tree, str(number))
+        if not interrupted(
+            lambda tree=tree: containers.roll_up(tree["root"].pk, timedelta(0)),
+            lambda tree=tree: finish(tree, "3"),
+            at,
+            Between,
+        ):
+            break
+        left = UserTaskStatus.objects.get(pk=tree["left"].pk)
+        assert left.completed_steps == left.total_steps == 1 + 2 + 3 + 4
+    assert at > 1
 
 
 def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:
@@ -165,7 +225,7 @@ def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:
         ]
 
 
-def _meet(pair: Pair) -> None:
+def _meet(pair: Pair, how: type[Beside | Between] = Beside) -> None:
     """In chain(chord(group(a, b, c), body), tail); a and b run, and c, if named, waits."""
     act, name, other, other_name = pair
     acts = {(act, name), (other, other_name)}
@@ -173,7 +233,10 @@ def _meet(pair: Pair) -> None:
         tree = _tree(waiting="c" in (name, other_name) or cancel in (act, other))
         with signals() as heard:
             reached = interrupted(
-                lambda tree=tree: act(tree, name), lambda tree=tree: other(tree, other_name), at
+                lambda tree=tree: act(tree, name),
+                lambda tree=tree: other(tree, other_name),
+                at,
+                how,
             )
             if not reached:
                 break

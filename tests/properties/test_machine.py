@@ -1,5 +1,7 @@
 """Whatever happens to a tree, in any order, it tells the truth: a state machine without Celery.
 
+Another tree like it stands beside it, to which nothing happens.
+
 Workers start, count, grow, end, retry, die between any two writes, fall silent; messages arrive
 twice or late; users cancel. Each write commits by itself, as in a worker.
 """
@@ -39,6 +41,9 @@ WAITING = (Phase.PENDING, Phase.RETRYING)
 LONG = timedelta(minutes=30)
 #: Columns of a settled node that may change: it is moved, and its end is told to the world.
 MOVING = ("lft", "rght", "finished_sent_at")
+#: What a page shows of a node, and asks for when it has changed.
+SHOWN = ("phase", "state", "attempts", "caused_by_id", "is_container", "node_type", "is_settled")
+STEPS = ("completed_steps", "total_steps")
 
 numbers = st.integers(0, 40)
 outcomes = st.sampled_from([Phase.SUCCEEDED, Phase.FAILED])
@@ -80,6 +85,8 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(shape=canvases.shapes(8, empty_groups=True))
     def submit(self, shape: canvases.Shape) -> None:
+        self.other = self._store(shape)
+        self.others = self.read_other()
         self._signals = signals()
         self.heard = self._signals.__enter__()
         self.told: list[tuple[set[str], bool]] = []
@@ -94,9 +101,14 @@ class Machine(RuleBasedStateMachine):
         self.half_done = False
         self.dead: set[int] = set()  # Leaves whose process has died in the middle of their end.
         self.sound = False
-        root = capture.store(canvases.plan(canvases.item(shape)), user_id=a_user().pk)
-        self.tree_id = root.tree_id
+        self.tree_id = self._store(shape)
         self.look()
+
+    def _store(self, shape: canvases.Shape) -> int:
+        plan = canvases.plan(canvases.item(shape))
+        for node in plan.walk():
+            node.task_id = str(uuid4())
+        return capture.store(plan, user_id=a_user().pk).tree_id
 
     def _be_told(self, task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
         self.told.append((set(task_ids), terminate))
@@ -381,6 +393,9 @@ class Machine(RuleBasedStateMachine):
     def read(self) -> dict[int, UserTaskStatus]:
         return UserTaskStatus.objects.filter(tree_id=self.tree_id).in_bulk()
 
+    def read_other(self) -> list[Any]:
+        return list(UserTaskStatus.objects.filter(tree_id=self.other).order_by("pk").values_list())
+
     @precondition(lambda self: self.over())
     @rule(number=numbers, outcome=outcomes, event=st.sampled_from(["begin", "end", "retry"]))
     def hear_too_late(self, number: int, outcome: Phase, event: str) -> None:
@@ -418,6 +433,7 @@ class Machine(RuleBasedStateMachine):
             if not self.half_done:
                 self.check_settled(row)
         self.check_signals()
+        assert self.read_other() == self.others
         self.sound = True
 
     def check_what_stays(self, before: dict[int, UserTaskStatus]) -> None:
@@ -430,6 +446,10 @@ class Machine(RuleBasedStateMachine):
                 stays = (Phase.FAILED, Phase.CANCELED, Phase.SKIPPED)
                 assert old.phase == new.phase or old.phase not in stays, (new.name, new.phase)
             assert new.attempts >= old.attempts
+            # Who asks for what has changed since then must get it; sums are added up then.
+            shown = (*SHOWN, *STEPS) if new.node_type == "task" else SHOWN
+            changed = [name for name in shown if getattr(old, name) != getattr(new, name)]
+            assert not changed or new.modified > old.modified, (new.name, changed)
 
     def check_sums(self) -> None:
         for node in self.rows[self.tree_id].tree().walk():
@@ -506,7 +526,7 @@ class Machine(RuleBasedStateMachine):
             progress.roll_up = self._roll_up
             cancel.revoked.receivers = self._receivers
             cancel.revoked.sender_receivers_cache.clear()
-            UserTaskStatus.objects.filter(tree_id=self.tree_id).delete()
+            UserTaskStatus.objects.filter(tree_id__in=(self.tree_id, self.other)).delete()
 
     def drive_to_the_end(self) -> None:
         """Workers do all that is left to do; then the root is settled, and that was told."""

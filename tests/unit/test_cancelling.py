@@ -204,6 +204,74 @@ def test_what_a_task_has_sent_is_canceled_alone_though_others_are_lost(nodes: No
     assert (found["b1"], found["b"], found["r"]) == ("RUNNING", "RUNNING", "FAILED")
 
 
+def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    sent = capture.graft(nodes["b1"], leaf("sent"))
+    rollup.begin(sent, 1, last_seen_at=now())
+    nodes["b1"].cancel()
+    rollup.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    told.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["b"].cancel(force=True) == Cancellation(running=1, finished=2)
+    assert told == [({"sent"}, True)]
+
+
+@pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
+def test_with_force_a_task_that_has_given_its_verdict_may_tidy_up(
+    nodes: Nodes, told: Any, verdict: Phase, django_capture_on_commit_callbacks: Any
+) -> None:
+    rollup.change(nodes["b1"], verdict)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["r"].cancel(force=True).running == 0
+    assert [terminate for _, terminate in told] == [False]
+    assert phases(nodes["r"].pk)["b1"] == verdict
+
+
+def test_one_that_was_started_by_hand_is_in_no_worker(nodes: Nodes) -> None:
+    nodes["c"].start()
+    assert nodes["c"].cancel() == Cancellation(pending=1)
+    assert UserTaskStatus.objects.get(name="c").is_settled
+
+
+def test_a_task_whose_body_runs_is_not_settled_with_what_it_has_sent(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent"))
+    nodes["r"].cancel()
+    assert UserTaskStatus.objects.get(name="sent").is_settled
+    assert not UserTaskStatus.objects.get(name="b1").is_settled
+    rollup.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_what_a_task_has_come_to_itself_stays(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent"))
+    rollup.settle(nodes["b1"], Phase.FAILED, attempt=1)
+    nodes["r"].cancel()
+    assert phases(nodes["r"].pk)["b1"] == "FAILED"
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -> None:
+    capture.graft(nodes["b1"], leaf("sent", total_steps=9))
+    rollup.retry(nodes["b1"], 1)
+    nodes["r"].cancel()
+    own = UserTaskStatus.objects.get(name="b1")
+    assert (own.is_settled, own.total_steps) == (True, 1)
+    assert UserTaskStatus.objects.get(name="r").total_steps == 5 + 9
+
+
+def test_children_are_announced_first_whatever_they_have_come_to() -> None:
+    """A branch that was canceled stands before one in which something had failed."""
+    canceled = node("group", leaf("a"), leaf("b"), name="canceled")
+    failed = node("group", leaf("x"), leaf("y"), name="failed")
+    nodes = stored(node("group", canceled, failed, name="r"))
+    rollup.settle(nodes["x"], Phase.FAILED)
+    with signals() as heard:
+        nodes["r"].cancel()
+    assert phases(nodes["r"].pk)["canceled"] == "CANCELED"
+    assert heard["stopped"][-1] == nodes["r"].pk
+
+
 def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
     counts = []
     for size in (10, 400):

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from celery import chain, chord, current_app, group, shared_task
-from celery.app.trace import trace_task
+from celery import Task, chain, chord, current_app, group, shared_task
 from celery.result import allow_join_result, denied_join_result
 from celery.signals import before_task_publish
 from django.db import transaction
 from django.utils.timezone import now
 
-from tests.helpers import assert_tree_is_sound, leaf, node, phases, signals, stored
+from tests.helpers import (
+    Broker,
+    assert_tree_is_sound,
+    broker,
+    deliver,
+    leaf,
+    node,
+    phases,
+    signals,
+    stored,
+    work,
+)
 from tests.tasks import CALLS, Boom, Named, owned, plain, user
-from user_workflows import capture, rollup
-from user_workflows.canvas import workflow
+from user_workflows import capture, growth, interception, rollup
+from user_workflows.canvas import tracked, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 
@@ -62,6 +73,19 @@ def sending(self: Any, *values: Any, tag: str = "", steps: int = 1, do: str = ""
     return tag
 
 
+@shared_task(bind=True, base=Named)
+def adding(self: Any, *values: Any, tag: str = "", steps: int = 1) -> None:
+    """Adds to its chord, which is refused by what keeps results in the tests."""
+    with suppress(NotImplementedError):
+        self.add_to_chord(task("x"))
+
+
+def linked(first: Any, callback: Any) -> Any:
+    """A task with a callback."""
+    first.link(callback)
+    return first
+
+
 def task(tag: str, **options: Any) -> Any:
     return user.si(tag=tag, **options)
 
@@ -89,26 +113,6 @@ def run(canvas: Any, learner: Any) -> Any:
     return tree
 
 
-def work(root: UserTaskStatus, name: str, **request: Any) -> Any:
-    """A worker gets the message of a task, as it was sent: Celery's own tracer runs it."""
-    row = UserTaskStatus.objects.get(tree_id=root.tree_id, name=name)
-    return deliver(row.task_class, row.task_id, name, root, **request)
-
-
-def deliver(task_class: str, task_id: str, tag: str, root: UserTaskStatus, **request: Any) -> Any:
-    headers = {capture.HEADER: root.tree_id, capture.WHOLE: True}
-    context = {"id": task_id, "retries": 0, "is_eager": False, "delivery_info": {}, **headers}
-    called = current_app.tasks[task_class]
-    return trace_task(
-        called,
-        task_id,
-        (),
-        {"tag": tag},
-        {**context, **request},
-        app=current_app._get_current_object(),
-    )
-
-
 @pytest.mark.usefixtures("eager")
 class TestReplace:
     @pytest.mark.parametrize(
@@ -124,6 +128,11 @@ class TestReplace:
                 ("replaced", ("chord", ("group", "x", "y"), "z")),
                 "axyz",
             ),
+            (
+                lambda: chord([task("x"), task("y")], chain(task("z"), task("w"))),
+                ("replaced", ("chord", ("group", "x", "y"), ("chain", "z", "w"))),
+                "axyzw",
+            ),
             pytest.param(
                 lambda: chain(
                     task("x"), chord([task("y"), chain(task("v"), task("w"))], task("z"))
@@ -135,7 +144,7 @@ class TestReplace:
                 "axyvwz",
             ),
         ],
-        ids=["task", "chain", "group", "chord", "nested"],
+        ids=["task", "chain", "group", "chord", "chain as a body", "nested"],
     )
     @pytest.mark.parametrize("place", ["alone", "chain", "header", "body"])
     def test_what_a_task_becomes_stands_in_its_place(
@@ -257,6 +266,17 @@ class TestSending:
         tree = UserTaskStatus.objects.roots().get().tree()
         assert [leaf.name for leaf in tree.leaves()] == ["o", "a", "x", "y"]
 
+    def test_its_result_is_that_of_what_has_run(self, learner: Any) -> None:
+        results: list[Any] = []
+
+        def send() -> None:
+            with allow_join_result():
+                results.append(task("x").delay().get())
+
+        MADE["a"] = send
+        run(sending.si(tag="a"), learner)
+        assert results == ["x"]
+
     def test_a_retry_is_no_growth(self, learner: Any, calls: list[str]) -> None:
         tree = run(chain(task("a", do="retry", steps=3), task("b")), learner)
         assert shape(tree) == ("chain", "a", "b")
@@ -344,6 +364,14 @@ class TestLooseTasks:
         capture.graft(nodes["a"], leaf("late", allow_failure=True))
         late = UserTaskStatus.objects.get(name="late")
         assert not rollup.begin(late, 1, last_seen_at=now())
+
+    def test_what_a_replaced_task_had_counted_is_gone(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        nodes["a"].increment_completed_steps(1)
+        capture.graft(nodes["a"], leaf("new", total_steps=9), in_place_of=0)
+        stored = UserTaskStatus.objects.get(pk=nodes["a"].pk)
+        assert (stored.completed_steps, stored.total_steps) == (0, 9)
 
     def test_a_late_retry_does_not_wake_a_task_that_has_ended(
         self, nodes: dict[str, UserTaskStatus]
@@ -455,7 +483,169 @@ class TestWorkers:
             deliver(user.name, original, "x", root, replaced_task_nesting=1)
         assert calls == ["a"]
         assert not UserTaskStatus.objects.active().exists()
-        assert set(phases(root.pk).values()) == {"CANCELED"}
+        assert phases(root.pk) == dict.fromkeys([root.name, "a", "b"], "CANCELED")
+
+
+@pytest.mark.django_db(transaction=True)
+class TestMessages:
+    """As on a worker: Celery embeds in each message what is to follow, and appends it to what a
+    task becomes."""
+
+    @pytest.fixture
+    def sent(self) -> Iterator[Broker]:
+        with broker() as sent:
+            yield sent
+
+    def run(self, canvas: Any, learner: Any, sent: Broker) -> Any:
+        root = workflow(canvas, user=learner).delay()
+        sent.deliver()
+        assert_tree_is_sound(root.tree_id)
+        assert not UserTaskStatus.objects.active().exists()
+        return root.tree()
+
+    @pytest.mark.parametrize(
+        ("make", "grown"),
+        [
+            (lambda: task("x"), "x"),
+            (lambda: chain(task("x"), task("y")), ("chain", "x", "y")),
+            (lambda: chain(plain.si(tag="x"), task("y")), ("chain", "plain", "y")),
+            (lambda: group(task("x"), task("y")), ("group", "x", "y")),
+            (
+                lambda: chain(task("x"), becoming_at_once.si(tag="z")),
+                ("chain", "x", ("replaced", "v")),
+            ),
+            (lambda: group(chain(task("x")), task("y")), ("group", "x", "y")),
+        ],
+        ids=["task", "chain", "plain", "group", "again", "chain of one"],
+    )
+    @pytest.mark.parametrize("place", ["alone", "chain", "header", "linked"])
+    def test_what_a_task_becomes_stands_in_its_place(
+        self, make: Any, grown: Shape, place: str, learner: Any, sent: Broker
+    ) -> None:
+        MADE.update(a=make, z=lambda: task("v"))
+        a, b = becoming.si(tag="a"), task("b")
+        canvas, around = {
+            "alone": (a, lambda a: a),
+            "chain": (chain(a, b), lambda a: ("chain", a, "b")),
+            "header": (
+                chord([a, task("c")], b), lambda a: ("chord", ("group", a, "c"), "b"),
+            ),
+            "linked": (linked(a.clone(), b), lambda a: ("link", a, "b")),
+        }[place]  # fmt: skip
+        tree = self.run(canvas, learner, sent)
+        assert shape(tree) == around(("replaced", grown))
+        assert {node.phase for node in tree.walk()} == {Phase.SUCCEEDED}
+
+    @pytest.mark.parametrize("is_allowed", [True, False])
+    def test_a_replacement_may_fail_as_the_task_could(
+        self, is_allowed: bool, learner: Any, sent: Broker
+    ) -> None:
+        MADE["a"] = lambda: chain(task("x"), task("y", do="raise"))
+        a = tracked(becoming.si(tag="a"), allow_failure=is_allowed)
+        tree = self.run(chain(a, task("b")), learner, sent)
+        found = phases(tree.pk)
+        expected = ("PARTIAL", "SUCCEEDED") if is_allowed else ("FAILED", "SKIPPED")
+        assert (found["a"], found["b"]) == expected
+
+    def test_only_the_last_task_of_it_may(self, learner: Any, sent: Broker) -> None:
+        MADE["a"] = lambda: chain(task("x", do="raise"), task("y"))
+        a = tracked(becoming.si(tag="a"), allow_failure=True)
+        tree = self.run(chain(a, task("b")), learner, sent)
+        found = phases(tree.pk)
+        assert (found["a"], found["y"], found["b"]) == ("FAILED", "SKIPPED", "SKIPPED")
+
+    @pytest.mark.parametrize("replaces", [True, False])
+    def test_nothing_is_lost_where_its_tree_cannot_be_written(
+        self,
+        replaces: bool,
+        learner: Any,
+        sent: Broker,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: Any,
+    ) -> None:
+        def broken(*args: Any, **kwargs: Any) -> None:
+            raise ValueError
+
+        MADE["a"] = lambda: task("x") if replaces else task("x").delay()
+        root = workflow((becoming if replaces else sending).si(tag="a"), user=learner).delay()
+        monkeypatch.setattr(growth, "_store", broken)
+        sent.deliver()
+        assert CALLS == ["a", "x"]
+        assert "will not see" in caplog.text
+        assert set(phases(root.pk)) == {"a"}
+
+    def test_nor_where_it_cannot_be_planned(
+        self, learner: Any, sent: Broker, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> None:
+        def broken(*args: Any, **kwargs: Any) -> None:
+            raise ValueError
+
+        MADE["a"] = lambda: task("x").delay()
+        root = workflow(sending.si(tag="a"), user=learner).delay()
+        monkeypatch.setattr(growth.signatures, "plan", broken)
+        sent.deliver()
+        assert CALLS == ["a", "x"]
+        assert "will not see" in caplog.text
+        assert phases(root.pk) == {"a": "SUCCEEDED"}
+        assert capture.HEADER not in sent.headers[-1]
+
+    def test_celerys_own_tasks_pass_the_workflow_on(self, learner: Any, sent: Broker) -> None:
+        """So does one that waits for a chord, to what comes after that."""
+        MADE["a"] = lambda: current_app.tasks["celery.accumulate"].delay(1)
+        tree = self.run(sending.si(tag="a"), learner, sent)
+        assert phases(tree.pk) == {"a": "SUCCEEDED"}
+        assert sent.headers[-1][capture.HEADER] == tree.pk
+
+    def test_celery_is_told_once_what_happens(self) -> None:
+        before = (Task.on_replace, Task.add_to_chord, Task.apply_async)
+        growth.install()
+        interception.install()
+        assert before == (Task.on_replace, Task.add_to_chord, Task.apply_async)
+
+    def test_what_is_sent_fails_for_itself(self, learner: Any, sent: Broker) -> None:
+        MADE["a"] = lambda: task("x", do="raise").delay()
+        tree = self.run(sending.si(tag="a"), learner, sent)
+        assert phases(tree.pk) == {"a": "PARTIAL", "x": "FAILED"}
+
+    def test_what_is_sent_has_the_id_that_the_task_gets_and_a_name(
+        self, learner: Any, sent: Broker
+    ) -> None:
+        ids: list[str] = []
+
+        def send() -> None:
+            with transaction.atomic():
+                ids.append(chain(task("x"), task("y")).delay().id)
+                ids.append(task("z").delay().id)
+            ids.append(task("v").delay().id)
+
+        MADE["a"] = send
+        tree = self.run(sending.si(tag="a"), learner, sent)
+        names = {node.task_id: node.name for node in tree.walk()}
+        assert [names[task_id] for task_id in ids] == ["y", "z", "v"]
+        assert [node.name for node in tree.children] == ["2 tasks in order", "z", "v"]
+
+    @pytest.mark.parametrize("is_whole", [True, False])
+    def test_whether_plain_tasks_have_nodes_is_passed_on(
+        self, is_whole: bool, learner: Any, sent: Broker
+    ) -> None:
+        MADE["a"] = lambda: sending.si(tag="b").delay()
+        MADE["b"] = lambda: [plain.delay(), plain.map([1]).delay()]
+        a = sending.si(tag="a")
+        if is_whole:
+            workflow(a, user=learner).delay()
+        else:
+            chain(owned.si(learner.pk, tag="o"), a).delay()
+        sent.deliver()
+        tasks = UserTaskStatus.objects.filter(node_type="task").exclude(name="o")
+        names = sorted(tasks.values_list("name", flat=True))
+        assert names == ["a", "b", *(("plain", "plain") if is_whole else ())]
+
+    def test_what_it_adds_to_its_chord_is_waited_for(self, learner: Any, sent: Broker) -> None:
+        """Celery can do that with results in Redis only."""
+        root = workflow(chord([adding.si(tag="a"), task("b")], task("c")), user=learner).delay()
+        sent.deliver()
+        assert shape(root.tree()) == ("chord", ("group", ("a+", "x"), "b"), "c")
+        assert "adding" not in CALLS
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, OperationalError, transaction
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
-from user_workflows import execution, progress, rollup
+from user_workflows import capture, containers, execution, progress, rollup, trees
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.execution import Delta, Execution
 from user_workflows.models import UserTaskStatus
@@ -80,6 +82,15 @@ class TestExecution:
         assert alone.take() == Delta(3, 0, "late")
         alone.put_back(taken)
         assert alone.take() == Delta(2, 0, "early")
+        alone.add(total=1)
+        alone.put_back(Delta(total=2))
+        assert alone.take() == Delta(total=3)
+
+    @pytest.mark.parametrize("noted", [{"completed": 1}, {"total": 1}, {"state": ""}], ids=str)
+    def test_each_of_these_is_to_be_written(self, alone: Execution, noted: dict[str, Any]) -> None:
+        alone.add(**noted)
+        assert alone.has_unwritten
+        assert alone.take()
 
     def test_loops_count_for_themselves(self, alone: Execution) -> None:
         first, second = alone.counter(), alone.counter()
@@ -129,6 +140,42 @@ class TestInAWorker:
         assert steps(status) == (5, 5)
         assert status.completed_steps == 5
 
+    def test_a_loop_is_watched_and_counts_an_item_when_it_is_done_with(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        woken: list[bool] = []
+        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
+        for item in progress.track(status, range(5)):
+            if item == 2:
+                break
+        assert woken
+        progress.flush(run)
+        assert steps(status) == (2, 5)
+
+    @pytest.mark.parametrize("has_row_locks", [True, False])
+    def test_in_a_transaction_of_the_task_a_verdict_waits_where_it_would_hold_a_lock(
+        self,
+        status: UserTaskStatus,
+        run: Execution,
+        has_row_locks: bool,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        woken: list[bool] = []
+        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
+        features = trees.connection().features
+        with monkeypatch.context() as patched, transaction.atomic():
+            if has_row_locks != features.has_select_for_update:
+                patched.setattr(features, "has_select_for_update", has_row_locks)
+            status.fail("No flour.")
+        assert status.phase == Phase.FAILED
+        found = UserTaskStatus.objects.get(pk=status.pk)
+        assert found.phase == (Phase.RUNNING if has_row_locks else Phase.FAILED)
+        assert bool(woken) == has_row_locks
+        progress.flush(run)
+        found.refresh_from_db()
+        assert found.phase == Phase.FAILED
+        assert run.phase is Phase.FAILED
+
     def test_what_fails_to_be_written_is_not_lost(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -177,6 +224,283 @@ class TestInAWorker:
         with pytest.raises(TaskCanceledException, match="a was canceled"):
             status.increment_completed_steps()
 
+    def test_what_is_announced_and_said_is_written_at_once(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trees.connection(), "in_atomic_block", False)
+        status.increment_completed_steps(1)
+        assert steps(status) == (0, 5)
+        status.increment_total_steps(2)
+        assert steps(status) == (1, 7)
+        status.set_state("Half way")
+        assert UserTaskStatus.objects.get(pk=status.pk).state == "Half way"
+
+    @pytest.mark.parametrize("buffered", [False, True], ids=["at once", "in a worker"])
+    def test_a_canceled_task_may_announce_more(
+        self, status: UserTaskStatus, buffered: bool, request: pytest.FixtureRequest
+    ) -> None:
+        run = request.getfixturevalue("run") if buffered else None
+        rollup.begin(status, 2, last_seen_at=now())
+        UserTaskStatus.objects.get(pk=status.pk).cancel()
+        status.increment_total_steps(2)
+        with pytest.raises(TaskCanceledException):
+            status.set_state("More")
+        assert (run is None) or run.phase is Phase.CANCELED
+
+    def test_in_a_transaction_of_the_task_the_thread_writes(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        woken: list[bool] = []
+        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
+        status.increment_completed_steps()
+        assert woken.pop()  # Later, for it is too early.
+        monkeypatch.setattr(progress, "INTERVAL", 0)
+        status.increment_completed_steps()
+        assert woken == [True]
+        assert steps(status) == (0, 5)
+
+    def test_it_is_written_once_in_a_while(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trees.connection(), "in_atomic_block", False)
+        run.checked_at -= 100
+        for expected in (1, 1, 1):
+            status.increment_completed_steps()
+            assert steps(status) == (expected, 5)
+
+    def test_what_cannot_be_written_is_not_tried_at_each_step(
+        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done: list[str] = []
+
+        def away(run: Execution) -> None:
+            done.append("try")
+            raise OperationalError
+
+        monkeypatch.setattr(trees.connection(), "in_atomic_block", False)
+        monkeypatch.setattr(trees.connection(), "close", lambda: done.append("close"))
+        monkeypatch.setattr(progress._writer, "wake", lambda: done.append("wake"))
+        monkeypatch.setattr(progress, "flush", away)
+        run.checked_at -= 100
+        status.increment_completed_steps()
+        assert done == ["try", "close", "wake"]
+        status.increment_completed_steps()
+        assert done == ["try", "close", "wake", "wake"]
+        assert not progress.try_to_flush(run)
+
+    def test_two_that_write_for_one_task_do_so_one_after_the_other(
+        self, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else an older text could replace a newer one."""
+        others: list[threading.Thread] = []
+
+        def check(run: Execution) -> None:
+            if not others:
+                others.append(threading.Thread(target=progress.flush, args=(run,), daemon=True))
+                others[0].start()
+                others[0].join(0.05)
+                assert others[0].is_alive()
+
+        monkeypatch.setattr(progress, "_check", check)
+        progress.flush(run)
+        others[0].join(5)
+        assert not others[0].is_alive()
+
+    def test_what_is_over_does_not_change(self, status: UserTaskStatus, run: Execution) -> None:
+        rollup.settle(status, Phase.FAILED, attempt=1)
+        run.add(completed=1, total=2, state="More")
+        progress.flush(run)
+        found = UserTaskStatus.objects.get(pk=status.pk)
+        assert (found.completed_steps, found.total_steps, found.state) == (0, 5, "Failed")
+
+    def test_a_text_after_the_verdict_is_not_shown_here_nor_above(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
+        UserTaskStatus.objects.filter(pk=status.pk).update(allow_failure=True)
+        UserTaskStatus.objects.get(pk=status.pk).fail("No flour.")
+        run.add(state="More")
+        progress.flush(run)
+        assert UserTaskStatus.objects.get(pk=status.pk).state == "Failed"
+        assert not UserTaskStatus.objects.filter(state="More").exists()
+
+    def test_a_text_climbs_and_sums_follow(
+        self, status: UserTaskStatus, run: Execution, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        containers.mark_running(status.parent_id)
+        run.add(completed=2, state="Reading")
+        progress.flush(run)
+        found = dict(UserTaskStatus.objects.values_list("name", "state"))
+        assert (found["a"], found["c"], found["r"]) == ("Reading", "Reading", "In Progress")
+        for done in (2, 3):  # The last time it is not put off.
+            progress.finish()
+            assert (steps(nodes["c"]), steps(nodes["r"])) == ((done, 6), (done, 10))
+            run.add(completed=1)
+            progress.flush(run)
+        progress.finish()
+        with queries(0):
+            progress.finish()
+
+    def test_the_thread_writes_what_has_waited_for_its_time(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
+        run.add(completed=1)
+        progress._writer._write()
+        assert steps(status) == (0, 5)
+        run.checked_at -= 100
+        progress._writer._write()
+        assert steps(status) == (1, 5)
+
+    def test_an_event_that_could_not_be_written_is_not_lost(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
+        tries: list[str] = []
+
+        def first(status: UserTaskStatus) -> None:
+            tries.append("first")
+            if len(tries) == 1:
+                raise DatabaseError("away")
+
+        run.defer(first)
+        run.defer(lambda status: tries.append("second"))
+        with pytest.raises(DatabaseError):
+            progress.flush(run)
+        progress.flush(run)
+        assert tries == ["first", "first", "second"]
+
+    def test_a_node_that_was_deleted_is_not_missed(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
+        UserTaskStatus.objects.filter(pk=status.pk).delete()
+        run.defer(lambda status: status.fail("No flour."))
+        run.add(completed=1, state="More")
+        progress.flush(run)
+        assert run.phase is Phase.RUNNING
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTheThread:
+    """It writes what a task leaves unwritten, when that is silent or in a transaction."""
+
+    @pytest.fixture
+    def run(
+        self, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Execution]:
+        monkeypatch.setattr(progress, "INTERVAL", 0.01)
+        monkeypatch.setattr(progress, "BEAT", 60)
+        status = nodes["a"]
+        rollup.begin(status, 1, last_seen_at=now() - timedelta(days=1))
+        run = Execution(status, 1, buffered=True)
+        execution.enter(run)
+        yield run
+        execution.leave(run)
+        progress.finish()
+
+    def soon(self, condition: Callable[[], bool]) -> None:
+        for _ in range(1000):
+            if condition():
+                return
+            sleep(0.01)
+        pytest.fail("It has not come to that.")
+
+    def test_it_writes_again_and_again_what_a_loop_counts(
+        self, run: Execution, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        counter = run.counter()
+        progress.watch(run)
+        for done in (1, 3):
+            counter.done = done
+            self.soon(lambda done=done: steps(nodes["a"]) == (done, 5))
+
+    def test_stored_sums_follow_though_not_at_once(
+        self,
+        run: Execution,
+        nodes: dict[str, UserTaskStatus],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(progress, "ROLL_UP_EVERY", timedelta(seconds=0.1))
+        UserTaskStatus.objects.filter(pk=nodes["r"].pk).update(rolled_up_at=now())
+        UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=4)
+        progress.roll_up(run.tree_id)
+        self.soon(lambda: steps(nodes["r"]) == (4, 10))
+
+    def test_it_goes_on_when_the_database_was_away(
+        self,
+        run: Execution,
+        nodes: dict[str, UserTaskStatus],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        write, tries = progress._writer._write, []
+
+        def away_at_first() -> None:
+            tries.append(True)
+            if len(tries) < 3:
+                raise OperationalError
+            write()
+
+        closed: list[int] = []
+        close_all = SimpleNamespace(close_all=lambda: closed.append(len(tries)))
+        monkeypatch.setattr(progress, "connections", close_all)
+        monkeypatch.setattr(progress._writer, "_write", away_at_first)
+        run.add(completed=2)
+        progress.watch(run)
+        self.soon(lambda: steps(nodes["a"]) == (2, 5))
+        assert closed[:2] == [1, 2]
+        self.soon(lambda: closed[-1] > 2)  # As it does when there is nothing to write.
+
+    def test_it_is_no_burden(self, run: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks: list[bool] = []
+        monkeypatch.setattr(progress, "INTERVAL", 0.1)
+        monkeypatch.setattr(progress._writer, "_write", lambda: looks.append(True))
+        for _ in range(10):
+            progress.watch(run)
+            sleep(0.01)
+        assert len(looks) <= 5
+
+    def test_a_sum_that_could_not_be_stored_is_not_lost(
+        self, run: Execution, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*args: Any, **kwargs: Any) -> bool:
+            raise OperationalError
+
+        monkeypatch.setattr(progress._writer, "wake", lambda: None)
+        UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=4)
+        progress.roll_up(run.tree_id)
+        with monkeypatch.context() as patched:
+            patched.setattr(containers, "roll_up", away)
+            with pytest.raises(OperationalError):
+                progress._writer._write()
+        progress._writer._write()
+        assert steps(nodes["r"]) == (4, 10)
+
+    def test_it_gives_signs_of_life_of_a_silent_task(
+        self,
+        run: Execution,
+        nodes: dict[str, UserTaskStatus],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(progress, "BEAT", 0.02)
+        progress.watch(run)
+        begun = now()
+        for _ in range(2):
+            self.soon(
+                lambda begun=begun: UserTaskStatus.objects.get(pk=run.pk).last_seen_at > begun
+            )
+            begun = now()
+
+    def test_it_does_so_from_a_process_that_was_forked(
+        self, run: Execution, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        progress._writer.wake()
+        before = progress._writer._pid
+        started: list[Any] = []
+        monkeypatch.setattr(progress.os, "getpid", lambda: before + 1)
+        monkeypatch.setattr(progress._writer, "_work", lambda: started.append(True))
+        progress._writer.wake()
+        progress._writer.wake()
+        self.soon(lambda: bool(started))
+        progress._writer._pid = before
+        assert started == [True]
+
 
 class TestSignsOfLife:
     """A body that says nothing is seen to run all the same, at the price of few writes."""
@@ -189,7 +513,9 @@ class TestSignsOfLife:
 
     @pytest.fixture
     def clock(self, run: Execution, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-        clock = SimpleNamespace(seconds=run.seen_at)
+        # From a round number: fractions of a second must add up.
+        clock = SimpleNamespace(seconds=0.0)
+        run.seen_at = run.checked_at = clock.seconds
         monkeypatch.setattr(progress, "monotonic", lambda: clock.seconds)
         return clock
 
@@ -252,6 +578,28 @@ class TestSignsOfLife:
         with pytest.raises(DatabaseError):
             progress._writer._write()
         assert self.is_seen(status)
+
+    def test_progress_is_one_too(self, status: UserTaskStatus, run: Execution) -> None:
+        run.add(completed=1)
+        progress.flush(run)
+        assert self.is_seen(status)
+
+    def test_who_asks_what_has_changed_gets_it(
+        self, status: UserTaskStatus, clock: SimpleNamespace
+    ) -> None:
+        """A page shows that a task is silent."""
+        before = UserTaskStatus.objects.get(pk=status.pk).modified
+        clock.seconds += progress.BEAT
+        progress._writer._write()
+        assert UserTaskStatus.objects.get(pk=status.pk).modified > before
+
+    def test_in_eager_mode_there_are_none(
+        self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
+    ) -> None:
+        run.buffered = False
+        clock.seconds += progress.BEAT
+        progress._writer._write()
+        assert not self.is_seen(status)
 
     def test_one_that_has_ended_gives_none(
         self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
@@ -369,6 +717,70 @@ class TestAtOnce:
         assert status.phase == Phase.SUCCEEDED
 
 
+class TestStoredSums:
+    """What lists of workflows read, and sort by."""
+
+    EVERY = timedelta(seconds=1)
+
+    @pytest.fixture
+    def counted(self, nodes: dict[str, UserTaskStatus]) -> dict[str, UserTaskStatus]:
+        """``a`` has done more than it has announced, and nobody has added it up."""
+        UserTaskStatus.objects.filter(name="a").update(completed_steps=7)
+        return nodes
+
+    def test_they_are_written_where_they_have_changed(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        with queries(3 + 2):
+            assert containers.roll_up(counted["r"].pk, self.EVERY)
+        assert (steps(counted["c"]), steps(counted["r"])) == ((5, 6), (5, 10))
+        assert steps(counted["a"]) == (7, 5)
+        UserTaskStatus.objects.filter(name="d").update(completed_steps=1)
+        with queries(3 + 1):
+            assert containers.roll_up(counted["r"].pk, timedelta(0))
+        assert (steps(counted["c"]), steps(counted["r"])) == ((5, 6), (6, 10))
+
+    def test_it_is_not_done_again_at_once_but_later(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        root = UserTaskStatus.objects.filter(name="r")
+        root.update(rolled_up_at=now() - self.EVERY / 2)
+        with queries(2):
+            assert not containers.roll_up(counted["r"].pk, self.EVERY)
+        assert steps(counted["r"]) == (0, 10)
+        root.update(rolled_up_at=now() - self.EVERY * 2)
+        assert containers.roll_up(counted["r"].pk, self.EVERY)
+        assert steps(counted["r"]) == (5, 10)
+        assert not containers.roll_up(counted["r"].pk, self.EVERY)
+
+    def test_what_a_task_has_sent_counts_above_it_not_in_it(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        capture.graft(counted["a"], leaf("sent", total_steps=9))
+        containers.roll_up(counted["r"].pk, self.EVERY)
+        assert (steps(counted["a"]), steps(counted["c"])) == ((7, 5), (5, 15))
+
+    def test_there_are_none_of_one_task_or_of_what_has_ended(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        alone = stored(leaf("alone"))["alone"]
+        with queries(1):
+            assert containers.roll_up(alone.pk, self.EVERY)
+        counted["r"].cancel()
+        with queries(1):
+            assert containers.roll_up(counted["r"].pk, self.EVERY)
+
+    def test_counting_at_once_asks_only_for_what_is_above_and_open(
+        self, counted: dict[str, UserTaskStatus]
+    ) -> None:
+        alone = stored(leaf("alone"))["alone"]
+        with queries(0):
+            containers.store_sums_above(alone)
+        counted["r"].cancel()
+        with queries(2):
+            containers.store_sums_above(counted["a"])
+
+
 class TestTexts:
     def test_a_text_climbs_chains_and_stops_at_a_group(
         self, nodes: dict[str, UserTaskStatus]
@@ -379,10 +791,52 @@ class TestTexts:
             "a": "Reading", "c": "Reading", "r": "In Progress", "b": "Pending", "d": "Pending"
         }  # fmt: skip
 
+    def test_who_asks_what_has_changed_gets_the_containers_too(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        nodes["a"].set_state("Reading")
+        before = UserTaskStatus.objects.get(name="c").modified
+        nodes["a"].set_state("Writing")
+        assert UserTaskStatus.objects.get(name="c").modified > before
+
+    def test_it_does_not_go_on_above_the_group(self) -> None:
+        inner = node("chain", leaf("a"), name="inner")
+        nodes = stored(node("chain", node("group", inner, name="group"), name="outer"))
+        nodes["a"].set_state("Reading")
+        found = dict(UserTaskStatus.objects.values_list("name", "state"))
+        assert found == {
+            "a": "Reading", "inner": "Reading", "group": "In Progress", "outer": "In Progress"
+        }  # fmt: skip
+
+    def test_it_does_not_replace_the_verdict_of_a_container(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        nodes["a"].start()
+        UserTaskStatus.objects.filter(name="c").update(phase=Phase.FAILED, state="Failed")
+        nodes["a"].set_state("Reading")
+        assert UserTaskStatus.objects.get(name="c").state == "Failed"
+
+    def test_parents_that_are_at_hand_show_it(self) -> None:
+        inner = node("chain", leaf("a"), name="inner")
+        stored(node("chain", inner, name="outer"))
+        status = UserTaskStatus.objects.select_related("parent__parent").get(name="a")
+        status.set_state("Reading")
+        assert status.parent is not None and status.parent.parent is not None
+        assert (status.parent.state, status.parent.parent.state) == ("Reading", "Reading")
+
+    def test_a_container_that_was_canceled_has_no_body_to_stop(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        rollup.begin(nodes["a"], 1, last_seen_at=now())
+        nodes["c"].cancel()
+        nodes["c"].set_state("More")
+        assert nodes["c"].state == "Canceled"
+
     def test_a_text_on_a_settled_task_is_ignored(self, status: UserTaskStatus) -> None:
         status.succeed()
         status.set_state("More")
         assert status.state == "Succeeded"
+        assert not UserTaskStatus.objects.filter(state="More").exists()
 
     def test_a_text_on_a_canceled_task_raises(self, status: UserTaskStatus) -> None:
         status.cancel()

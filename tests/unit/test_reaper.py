@@ -16,7 +16,15 @@ from django.utils.timezone import now
 
 from tests import tasks
 from tests.helpers import leaf, node, phases, queries, signals, stored
-from user_workflows import capture, reaper, rollup, user_task_stopped, workflow_finished
+from user_workflows import (
+    capture,
+    progress,
+    reaper,
+    rollup,
+    trees,
+    user_task_stopped,
+    workflow_finished,
+)
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.reaper import Report, reap
@@ -123,6 +131,56 @@ class TestSilentWorkers:
         reap()
         assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
 
+    @pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
+    def test_a_task_that_has_given_its_verdict_may_be_lost_too(
+        self, nodes: Nodes, verdict: Phase
+    ) -> None:
+        rollup.change(nodes["a"], verdict)
+        silent(nodes["a"], HOUR)
+        assert reap().lost == [nodes["a"].uuid]
+        assert phases(nodes["r"].pk)["a"] == "FAILED"
+
+    def test_who_has_ended_or_was_replaced_has_nothing_more_to_say(self) -> None:
+        root = node("chain", leaf("a", allow_failure=True), leaf("x"), leaf("b"), name="r")
+        nodes = stored(root)
+        for name in "ax":
+            rollup.begin(nodes[name], 1, last_seen_at=now())
+        sent = capture.graft(nodes["a"], leaf("sent", allow_failure=True))
+        heir = capture.graft(nodes["x"], leaf("heir"), in_place_of=0)
+        for made in (sent, heir):
+            rollup.begin(made, 1, last_seen_at=now())
+        rollup.settle(nodes["a"], Phase.SUCCEEDED)
+        for name in "ax":
+            silent(nodes[name], HOUR)
+        before = list(UserTaskStatus.objects.order_by("pk").values())
+        assert reap() == Report()
+        assert list(UserTaskStatus.objects.order_by("pk").values()) == before
+
+    def test_a_short_silence_is_told_in_seconds(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_LOST_AFTER = timedelta(seconds=20)
+        silent(nodes["a"], timedelta(seconds=30))
+        reap()
+        assert why(nodes["a"]).startswith("Lost: no sign of life for 0:00:30.")
+
+    def test_an_attempt_that_begins_at_the_last_moment_is_not_lost(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        def words(text: str) -> str:
+            rollup.begin(nodes["a"], 2, last_seen_at=now())
+            return text
+
+        monkeypatch.setattr(reaper, "gettext", words)
+        silent(nodes["a"], HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+
+    def test_it_is_where_nothing_waits(self) -> None:
+        nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        rollup.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        reap()
+        rollup.settle(nodes["b"], Phase.SUCCEEDED)
+        assert phases(nodes["r"].pk) == {"r": "PARTIAL", "a": "FAILED", "b": "SUCCEEDED"}
+
     def test_a_lost_task_stays_lost_though_its_worker_was_only_slow(self, nodes: Nodes) -> None:
         silent(nodes["a"], HOUR)
         reap()
@@ -158,6 +216,35 @@ class TestTheResultBackend:
         assert phases(nodes["r"].pk)["b"] == next_phase
         if state == FAILURE:
             assert why(nodes["a"]) == "a went wrong"
+        else:
+            assert not UserTaskArtifact.objects.exists()
+
+    def test_a_failure_that_it_knows_was_not_allowed_for_celery(self) -> None:
+        """Else it would have gone on with None for a result."""
+        nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        rollup.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        current_app.backend.store_result("a", tasks.Boom("a went wrong"), FAILURE)
+        try:
+            reap()
+        finally:
+            current_app.backend.forget("a")
+        assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
+
+    def test_what_it_knows_of_an_attempt_is_nothing_about_the_next(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        class Result:
+            result = None
+
+            @property
+            def state(self) -> str:
+                rollup.begin(nodes["a"], 2, last_seen_at=now())
+                return str(SUCCESS)
+
+        monkeypatch.setattr(reaper, "AsyncResult", lambda task_id: Result())
+        silent(nodes["a"], HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
     def test_a_result_ends_the_wait_for_a_redelivery(self, nodes: Nodes, conf: Any) -> None:
         conf.task_acks_late = True
@@ -186,6 +273,20 @@ class TestHalfSteps:
             "r": "FAILED", "a": "FAILED", "b": "SKIPPED", "c": "SKIPPED",
         }  # fmt: skip
         assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
+
+    def test_it_is_put_down_to_what_failed_first(self) -> None:
+        nodes = stored(node("group", leaf("a"), leaf("b"), leaf("c"), name="r"))
+        for name, since in (("a", 5), ("b", 20), ("c", 10)):
+            change(nodes[name], phase=Phase.FAILED, settled_at=now() - since * MINUTE)
+        assert reap().settled == [nodes["r"].uuid]
+        assert UserTaskStatus.objects.get(name="r").caused_by == nodes["b"]
+
+    def test_the_stored_sums_of_what_goes_on_follow(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), name="c"), leaf("x"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
+        assert reap().settled == [nodes["r"].uuid]
+        progress.finish()
+        assert UserTaskStatus.objects.get(name="r").completed_steps == 1
 
     def test_what_succeeded_last_settles_all_above(self) -> None:
         nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
@@ -340,6 +441,47 @@ class TestMessages:
         change(nodes["b"], modified=now() - DAY)
         assert reap() == Report(waiting=[nodes["b"].uuid])
 
+    def test_a_retry_of_a_task_that_has_sent_others_is_too(self) -> None:
+        status = stored(leaf("z"))["z"]
+        rollup.begin(status, 1, last_seen_at=now() - DAY)
+        sent = capture.graft(status, leaf("sent", allow_failure=True))
+        rollup.settle(sent, Phase.SUCCEEDED)
+        rollup.retry(status, 1)
+        change(status, modified=now() - DAY, created=now() - DAY)
+        assert status.uuid in reap().waiting
+
+    def test_one_that_runs_is_not_waiting(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_LOST_AFTER = DAY
+        rollup.begin(nodes["b"], 1, last_seen_at=now() - 2 * HOUR)
+        change(nodes["c"], modified=now() - DAY)
+        assert reap() == Report()
+
+    def test_what_a_task_has_sent_is_not_waited_for(self, nodes: Nodes) -> None:
+        sent = capture.graft(nodes["a"], leaf("sent", allow_failure=True))
+        rollup.begin(sent, 1, last_seen_at=now())
+        change(nodes["a"], settled_at=None, ended_at=now() - 2 * HOUR)
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+        change(nodes["a"], ended_at=now() - HOUR / 2)
+        assert reap() == Report()
+
+    def test_what_is_lost_was_not_allowed_to_be(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = HOUR
+        change(nodes["b"], allow_failure=True)
+        reap()
+        assert phases(nodes["r"].pk)["c"] == "SKIPPED"
+
+    def test_a_workflow_that_is_deleted_meanwhile_is_not_missed(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        read = trees.read
+
+        def delete_and_read(tree_id: int) -> Any:
+            UserTaskStatus.objects.filter(tree_id=tree_id).delete()
+            return read(tree_id)
+
+        monkeypatch.setattr(reaper.trees, "read", delete_and_read)
+        assert reap() == Report()
+
     def test_a_retry_is_not_late_before_it_was_asked_for(self, nodes: Nodes) -> None:
         rollup.begin(nodes["b"], 1, last_seen_at=now())
         rollup.retry(nodes["b"], 1)
@@ -388,7 +530,15 @@ def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -
         found = stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
         done = found[f"{number}.1"]
         rollup.settle(done, Phase.SUCCEEDED)
-        change(done, settled_at=now() - HOUR)
+        change(done, settled_at=now() - HOUR, last_seen_at=now() - HOUR)
+    allowed = stored(node("group", leaf("x", allow_failure=True), leaf("y"), name="allowed"))
+    broken = stored(node("group", leaf("v"), leaf("w"), leaf("u"), name="broken"))
+    for each in (allowed["x"], broken["v"], broken["w"]):
+        rollup.settle(each, Phase.CANCELED if each is broken["w"] else Phase.FAILED)
+        change(each, settled_at=now() - HOUR)
+    over = stored(leaf("over"))["over"]
+    over.succeed()
+    change(over, settled_at=now() - HOUR)
     with queries(5):
         assert reap() == Report()
 

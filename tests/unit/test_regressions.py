@@ -60,6 +60,15 @@ def test_containers_that_were_skipped_because_nothing_runs_any_more_say_why(
     assert never.caused_by.name == "a"
 
 
+def test_a_container_that_has_not_failed_is_put_down_to_nothing() -> None:
+    inner = node("group", leaf("x", allow_failure=True), name="inner")
+    nodes = stored(node("group", inner, leaf("z"), name="root"))
+    rollup.close_leaves(nodes["root"].pk, lambda leaf: Phase.FAILED, "No broker.")
+    found = {n.name: n.caused_by for n in UserTaskStatus.objects.filter(is_container=True)}
+    assert phases(nodes["root"].pk)["inner"] == "PARTIAL"
+    assert found == {"inner": None, "root": nodes["z"]}
+
+
 def test_an_allowed_failure_is_not_the_cause_of_what_never_ran(learner: Any, eager: None) -> None:
     from user_workflows.canvas import tracked
 

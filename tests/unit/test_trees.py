@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import assert_tree_is_sound, leaf, node, queries, stored
-from user_workflows import trees
+from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries, stored
+from user_workflows import capture, trees
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.plan import PlanNode
@@ -183,3 +183,81 @@ def test_a_deleted_tree_is_said_to_be_gone() -> None:
 )
 def test_percent_is_100_only_when_all_is_done(completed: int, total: int, expected: int) -> None:
     assert trees.percent(completed, total) == expected
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def test_a_subtree_is_read_without_the_nodes_of_another_tree_that_stand_there_too() -> None:
+    nodes = stored(a_plan())
+    other = node("chain", leaf("x"), node("group", leaf("y"), leaf("z"), name="g"), name="other")
+    stored(other)
+    assert [n.name for n in nodes["chord"].tree().walk()] == ["chord", "header", "b", "c", "d"]
+    found = UserTaskStatus.objects.filter(pk=nodes["chord"].pk).with_subtree()
+    assert [n.name for n in found] == ["chord", "header", "b", "c", "d"]
+
+
+def test_a_subtree_is_in_tree_order_whenever_its_nodes_were_made() -> None:
+    nodes = stored(a_plan())
+    capture.graft(nodes["b"], leaf("later"))
+    found = UserTaskStatus.objects.filter(pk=nodes["header"].pk).with_subtree()
+    assert [n.name for n in found] == ["header", "b", "later", "c"]
+    assert [n.name for n in nodes["header"].tree().walk()] == ["header", "b", "later", "c"]
+
+
+def test_the_latest_is_the_users_own_workflow_of_those_of_one_time_the_last() -> None:
+    first, second = stored(leaf("1"))["1"], stored(node("chain", leaf("2"), name="r"))["r"]
+    another = stored(leaf("3"))["3"]
+    UserTaskStatus.objects.filter(pk=another.pk).update(user=a_user("another"))
+    assert UserTaskStatus.objects.latest_for(first.user) == second
+    UserTaskStatus.objects.update(created=first.created)
+    assert UserTaskStatus.objects.latest_for(first.user) == second
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+def test_a_tree_that_leads_in_a_circle_is_a_fault() -> None:
+    nodes = stored(a_plan())
+    UserTaskStatus.objects.filter(pk=nodes["all"].pk).update(parent=nodes["a"])
+    [message] = trees.faults(nodes["all"].pk)
+    assert message == f"node {nodes['all'].pk}: gives its pk to the tree but has a parent"
+
+
+def test_what_begins_before_its_parent_or_where_it_ends_is_a_fault() -> None:
+    nodes = stored(a_plan())
+    header, b, c = (nodes[name] for name in ("header", "b", "c"))
+    rows = UserTaskStatus.objects.filter(pk=b.pk)
+    rows.update(lft=header.lft - 1)
+    assert f"node {b.pk}: not within its parent {header.pk}" in trees.faults(b.tree_id)
+    rows.update(lft=b.rght, rght=b.rght)
+    assert f"node {b.pk}: lft {b.rght} is not below rght {b.rght}" in trees.faults(b.tree_id)
+    assert f"bound {b.rght} is taken 2 times" in trees.faults(b.tree_id)
+    rows.update(lft=b.lft, rght=c.lft)
+    assert f"nodes {b.pk} and {c.pk}: overlap" in trees.faults(b.tree_id)
+
+
+def test_each_of_many_parents_is_looked_into() -> None:
+    chains = [node("chain", leaf(str(number)), name=f"c{number}") for number in range(501)]
+    nodes = stored(node("group", *chains, name="wide"))
+    assert trees.faults(nodes["wide"].pk) == []
+
+
+@pytest.mark.parametrize("free", [1, 2])
+def test_there_is_room_for_one_where_two_bounds_are_free(free: int) -> None:
+    nodes = stored(a_plan())
+    last = UserTaskStatus.objects.filter(pk=nodes["d"].pk)
+    last.update(rght=nodes["d"].lft + free + 1)
+    with queries() as sent:
+        trees.make_room(nodes["d"].pk)
+    assert (len(sent) == 1) == (free == 2)
+    capture.graft(last.get(), leaf("new"))
+    assert_tree_is_sound(nodes["all"].pk)
+
+
+def test_what_is_inserted_later_has_room_of_its_own() -> None:
+    above = stored(a_plan())["b"]
+    for number in range(3):  # Below that a tree is numbered anew.
+        with queries(1):
+            trees.make_room(above.pk)
+        above = capture.graft(above, leaf(str(number)))
