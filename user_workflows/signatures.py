@@ -186,15 +186,16 @@ class _Planner:
             node = self._chain(sig, fed, by_name, said)
         elif isinstance(sig, group):
             node = self._group(sig, sig.tasks, fed, by_name, said)
+            sig.kwargs["tasks"] = [_as_member(task) for task in sig.tasks]
         elif isinstance(sig, _chord):
             node = self._chord(sig, fed, by_name, said)
         else:
             node = self._leaf(sig, fed, by_name, said)
         # A chord clones its header, and Celery's clones have dictionaries for callbacks.
         links = [maybe_signature(link, app=sig._app) for link in sig.options.get("link") or ()]
-        if links:
-            sig.options["link"] = links
         callbacks = [self.node(link, _RESULT, {}) for link in links]
+        if links:
+            sig.options["link"] = [_fed(link) for link in links]
         for callback in callbacks:
             if callback is not None:
                 callback.allow_failure = True
@@ -240,6 +241,8 @@ class _Planner:
         said: dict[str, Any],
     ) -> PlanNode | None:
         members = [self.node(task, fed, by_name) for task in tasks]
+        if fed or by_name:
+            sig.kwargs["tasks"] = [_fed(task) for task in tasks]
         if not self.keep_ids or "task_id" not in sig.options:
             sig.options["task_id"] = str(uuid4())
         return _container(
@@ -254,6 +257,7 @@ class _Planner:
         node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
         _hand_down_links(sig.kwargs["body"])
         body = self.node(sig.kwargs["body"], _RESULT, {})
+        sig.kwargs["body"] = _fed(sig.kwargs["body"])
         return _container(NodeType.CHORD, [node, body], said)
 
     def _chain(
@@ -265,7 +269,7 @@ class _Planner:
             _hand_down_links(task)
             members.append(self.node(task, fed, by_name))
             fed, by_name = _RESULT, {}
-        sig.kwargs["tasks"] = _with_chords(sig)
+        sig.kwargs["tasks"] = _as_celery_folds(sig.tasks)
         present = [member for member in members if member is not None]
         steps = _fold(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:
@@ -289,25 +293,65 @@ def _hand_down_links(sig: Any) -> None:
             last.link(linked)
 
 
-def _with_chords(sig: Any) -> list[Any]:
-    """The tasks of a chain, where a group and the step after it are one chord.
+def _as_celery_folds(tasks: Any) -> list[Any]:
+    """The steps of a chain as Celery's ``chain()`` has them.
 
-    Also the group that a chord ends with. Celery's ``chain()`` makes them one at once. Made only
-    when a chain is sent, as of one that is nested in another, Celery 5.7 forgets to prepare a
-    chord in such a group, and breaks on it; and what follows a chord it sends from each task of
-    the group that is its body.
+    There chains and groups of one are taken apart, empty groups left out, and a group and the
+    step after it are one chord. When Celery comes to do that only as a chain is sent, it forgets
+    to prepare a chord in such a group, and breaks on it; and what follows a chord it sends from
+    each task of the group that is its body.
     """
     steps: list[Any] = []
-    for task in reversed(sig.tasks):
-        last = task
-        while isinstance(last, _chord) and isinstance(last.kwargs["body"], _chord):
-            last = last.kwargs["body"]
-        if steps and isinstance(task, group) and len(task.tasks) > 1:
-            task = _as_header(task, steps.pop())
-        elif steps and isinstance(last, _chord) and isinstance(last.kwargs["body"], group):
-            last.kwargs["body"] = _as_header(last.kwargs["body"], steps.pop())
-        steps.append(task)
+    for step in reversed(_unnested(tasks)):
+        steps += reversed(_followed(step, steps.pop())) if steps else [step]
     return steps[::-1]
+
+
+def _unnested(tasks: Any) -> list[Any]:
+    steps: list[Any] = []
+    for task in tasks:
+        if isinstance(task, group):
+            if not task.tasks:
+                continue
+            # Not after a group at the beginning: there Celery keeps one of one.
+            if len(task.tasks) == 1 and not (len(steps) == 1 and isinstance(steps[0], group)):
+                task = task.tasks[0]
+        steps += _unnested(task.tasks) if isinstance(task, _chain) else [task]
+    return steps or list(tasks[:1])
+
+
+def _followed(task: Any, step: Any) -> list[Any]:
+    """A task and the step after it: one chord if the task is, or ends with, a group."""
+    if isinstance(task, group):
+        return [_as_header(task, step)]
+    if isinstance(task, _chord):
+        merged = _followed(task.kwargs["body"], step)
+        if len(merged) == 1:
+            task.kwargs["body"] = merged[0]
+            return [task]
+    if isinstance(task, _chain) and task.tasks:
+        *first, last = task.tasks
+        merged = _followed(last, step)
+        if len(merged) == 1:
+            task.kwargs["tasks"] = first + merged
+            return [task]
+    return [task, step]
+
+
+def _fed(task: Any) -> Any:
+    """What can be given a result: of a chain that is one group Celery would not pass it on."""
+    while isinstance(task, _chain) and len(task.tasks) == 1 and isinstance(task.tasks[0], group):
+        task = task.tasks[0]
+    return task
+
+
+def _as_member(task: Any) -> Any:
+    """A member of a group that is no header: a chord is a chain of one.
+
+    Else, where the group is what ends a chord's header, Celery has the chord report to the group
+    in place of that header, whose body then never comes.
+    """
+    return _chain(task, app=task._app) if isinstance(task, _chord) else task
 
 
 def _as_header(members: Any, body: Any) -> Any:
