@@ -316,8 +316,16 @@ def _unnested(tasks: Any) -> list[Any]:
             # Not after a group at the beginning: there Celery keeps one of one.
             if len(task.tasks) == 1 and not (len(steps) == 1 and isinstance(steps[0], group)):
                 task = task.tasks[0]
-        steps += _unnested(task.tasks) if isinstance(task, _chain) else [task]
+        steps += _unnested(_taken_apart(task)) if isinstance(task, _chain) else [task]
     return steps or list(tasks[:1])
+
+
+def _taken_apart(sig: Any) -> list[Any]:
+    """The tasks of a chain that will not be sent as one: its errbacks are theirs."""
+    for errback in _listed(sig.options.get("link_error") or ()):
+        for task in sig.tasks:
+            task.link_error(errback)
+    return list(sig.tasks)
 
 
 def _followed(task: Any, step: Any) -> list[Any]:
@@ -341,7 +349,7 @@ def _followed(task: Any, step: Any) -> list[Any]:
 def _fed(task: Any) -> Any:
     """What can be given a result: of a chain that is one group Celery would not pass it on."""
     while isinstance(task, _chain) and len(task.tasks) == 1 and isinstance(task.tasks[0], group):
-        task = task.tasks[0]
+        [task] = _taken_apart(task)
     return task
 
 

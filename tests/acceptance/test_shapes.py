@@ -9,7 +9,7 @@ import pytest
 from celery.canvas import Signature, chunks
 
 from tests.acceptance.harness import PATIENCE, Worker, is_redis, until
-from tests.acceptance.shapes import CELERYS, FEW, LARGE, MAPPED, OURS, SHAPES, Parts
+from tests.acceptance.shapes import CELERYS, ENDLESS, FEW, LARGE, MAPPED, OURS, SHAPES, Parts
 from tests.acceptance.trees import assert_signals_were_sent_once, settled, show
 from user_workflows import trees
 from user_workflows.canvas import workflow
@@ -105,9 +105,9 @@ def test_every_task_runs_once_under_the_id_in_the_tree(
     assert_signals_were_sent_once(worker, root)
 
 
-@pytest.mark.parametrize("name", LARGE)
-def test_many_tasks_are_all_run_once_and_counted(worker: Worker, user: Any, name: str) -> None:
-    build, expected = LARGE[name]
+@pytest.mark.parametrize("name", LARGE | ENDLESS)
+def test_all_are_run_once_and_counted(worker: Worker, user: Any, name: str) -> None:
+    build, expected = (LARGE | ENDLESS)[name]
     submitted = workflow(build(Parts(name, OURS, user_tasks=True)), user=user).delay()
     root = settled(submitted)
     leaves = list(root.tree().leaves())
