@@ -286,8 +286,9 @@ def _hand_down_links(sig: Any) -> None:
     """
     while isinstance(sig, group) and len(sig.tasks) == 1:
         sig = sig.tasks[0]
-    if isinstance(sig, _chain) and sig.tasks:
-        app, last = getattr(sig, "_app", None), sig.tasks[-1]
+    steps = [task for task in sig.tasks if not _is_empty(task)] if isinstance(sig, _chain) else []
+    if steps:
+        app, last = getattr(sig, "_app", None), steps[-1]
         for callback in sig.options.pop("link", ()):
             linked: Any = maybe_signature(callback, app=app)
             last.link(linked)
@@ -299,10 +300,10 @@ def _as_celery_folds(tasks: Any) -> list[Any]:
     There chains and groups of one are taken apart, empty groups left out, and a group and the
     step after it are one chord. When Celery comes to do that only as a chain is sent, it forgets
     to prepare a chord in such a group, and breaks on it; and what follows a chord it sends from
-    each task of the group that is its body.
+    each task of the group that is its body. A chain of one it leaves as it is.
     """
     steps: list[Any] = []
-    for step in reversed(_unnested(tasks)):
+    for step in reversed(_unnested(tasks) if len(tasks) > 1 else tasks):
         steps += reversed(_followed(step, steps.pop())) if steps else [step]
     return steps[::-1]
 
@@ -310,14 +311,18 @@ def _as_celery_folds(tasks: Any) -> list[Any]:
 def _unnested(tasks: Any) -> list[Any]:
     steps: list[Any] = []
     for task in tasks:
-        if isinstance(task, group):
-            if not task.tasks:
-                continue
-            # Not after a group at the beginning: there Celery keeps one of one.
-            if len(task.tasks) == 1 and not (len(steps) == 1 and isinstance(steps[0], group)):
-                task = task.tasks[0]
+        if _is_empty(task):
+            continue
+        # Not after a group at the beginning: there Celery keeps one of one.
+        leads = len(steps) == 1 and isinstance(steps[0], group)
+        if isinstance(task, group) and len(task.tasks) == 1 and not leads:
+            task = task.tasks[0]
         steps += _unnested(_taken_apart(task)) if isinstance(task, _chain) else [task]
     return steps or list(tasks[:1])
+
+
+def _is_empty(sig: Any) -> bool:
+    return isinstance(sig, group) and not sig.tasks
 
 
 def _taken_apart(sig: Any) -> list[Any]:
@@ -348,9 +353,12 @@ def _followed(task: Any, step: Any) -> list[Any]:
 
 def _fed(task: Any) -> Any:
     """What can be given a result: of a chain that is one group Celery would not pass it on."""
-    while isinstance(task, _chain) and len(task.tasks) == 1 and isinstance(task.tasks[0], group):
-        [task] = _taken_apart(task)
-    return task
+    only = task
+    while isinstance(only, _chain) and len(only.tasks) == 1:
+        [only] = _taken_apart(only)
+        if isinstance(only, group) and len(only.tasks) == 1:
+            [only] = only.tasks  # Celery takes it apart itself, and what it then has, too.
+    return only if isinstance(only, group) else task
 
 
 def _as_member(task: Any) -> Any:

@@ -378,7 +378,7 @@ def test_a_group_alone_in_a_chain_is_given_what_the_chain_is_given() -> None:
         "chain": ["a", {"group": [group, "d"]}]
     }
     assert written(sent_link(alone)) == group
-    assert sent(ours.group(alone, t("d"))) == {"group": [{"chain": [group]}, "d"]}
+    assert sent(ours.group(alone, t("d"))) == {"group": [{"chain": [{"chain": [group]}]}, "d"]}
 
 
 def sent_link(callback: Any) -> Any:
