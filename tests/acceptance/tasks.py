@@ -86,6 +86,15 @@ def describe(self: Any, *values: Any, tag: str = "") -> float:
     return total(values)
 
 
+@shared_task(bind=True)
+def echo(self: Any, *values: Any, tag: str = "", name: str = "", fails: bool = False) -> str:
+    """Records what it was given, and returns its name."""
+    write("ran", tag, self.request.id, self.name, name=name, values=values)
+    if fails:
+        raise ValueError("The oven is cold.")
+    return name
+
+
 @shared_task
 def on_error(request: Any, error: Any, traceback: Any, tag: str = "") -> None:
     """An errback in the new way, which is called where the task failed."""
