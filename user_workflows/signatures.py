@@ -182,6 +182,8 @@ class _Planner:
 
     def node(self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any]) -> PlanNode | None:
         said = sig.options.pop(MARK, {})
+        if isinstance(_last_step(sig), group):
+            _hand_down_links(sig, _link_each)  # Else each of the group would send the same one.
         if isinstance(sig, _chain):
             node = self._chain(sig, fed, by_name, said)
         elif isinstance(sig, group):
@@ -255,7 +257,7 @@ class _Planner:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         sig.kwargs["header"] = header = group(sig.kwargs["header"], app=sig._app)
         node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
-        _hand_down_links(sig.kwargs["body"])
+        _hand_down_links(sig.kwargs["body"], _link_each)
         body = self.node(sig.kwargs["body"], _RESULT, {})
         sig.kwargs["body"] = _fed(sig.kwargs["body"])
         return _container(NodeType.CHORD, [node, body], said)
@@ -266,7 +268,7 @@ class _Planner:
         members: list[PlanNode | None] = []
         fed = fed + tuple(sig.args) if sig.args else fed
         for task in sig.tasks:
-            _hand_down_links(task)
+            _hand_down_links(task, _link)
             members.append(self.node(task, fed, by_name))
             fed, by_name = _RESULT, {}
         sig.kwargs["tasks"] = _as_celery_folds(sig.tasks)
@@ -278,7 +280,7 @@ class _Planner:
         return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
 
 
-def _hand_down_links(sig: Any) -> None:
+def _hand_down_links(sig: Any, link: Callable[[Any, Any], Any]) -> None:
     """Links on a chain that is a step of a chain, or a chord's body, go to what it ends with.
 
     Celery's ``chain()`` does that as well. A chain that is sent within another, also as the only
@@ -286,12 +288,30 @@ def _hand_down_links(sig: Any) -> None:
     """
     while isinstance(sig, group) and len(sig.tasks) == 1:
         sig = sig.tasks[0]
-    steps = [task for task in sig.tasks if not _is_empty(task)] if isinstance(sig, _chain) else []
-    if steps:
-        app, last = getattr(sig, "_app", None), steps[-1]
+    last = _last_step(sig)
+    if last is not None:
         for callback in sig.options.pop("link", ()):
-            linked: Any = maybe_signature(callback, app=app)
-            last.link(linked)
+            link(last, maybe_signature(callback, app=getattr(sig, "_app", None)))
+
+
+def _link(task: Any, callback: Any) -> None:
+    """As Celery's ``chain()`` links: of a group only the first task, which passes nothing on."""
+    task.link(callback)
+
+
+def _link_each(task: Any, callback: Any) -> None:
+    """As Celery links when it sends a chain: it calls back after each task of a group."""
+    if isinstance(task, group):
+        for member in task.tasks:
+            _link_each(member, copy(callback))
+    else:
+        task.link(callback)
+
+
+def _last_step(sig: Any) -> Any:
+    """What a chain ends with; None for what is no chain, or an empty one."""
+    steps = [task for task in sig.tasks if not _is_empty(task)] if isinstance(sig, _chain) else []
+    return steps[-1] if steps else None
 
 
 def _as_celery_folds(tasks: Any) -> list[Any]:

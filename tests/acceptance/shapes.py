@@ -159,6 +159,12 @@ SHAPES |= {
     "link on a chain that ends in a group, within a chain": lambda c: c.chain(
         c.u(1), _linked(c.chain(c.u(2), c.group(c.many(2))), c.u(4))
     ),
+    "link on a chain that ends in a group": lambda c: c.chord(
+        [_linked(c.chain(c.u(1), c.group(c.u(2), c.group(c.u(3), c.p(4)))), c.u(5)), c.p(6)], c.u()
+    ),
+    "link on a chain that is a body and ends in a group": lambda c: c.chord(
+        c.many(2), _linked(c.chain(c.u(1), c.group(c.many(2))), c.p(5))
+    ),
     "link on a chain that is a body, within a chain": lambda c: c.chain(
         c.u(1), c.chord(c.many(2), _linked(c.chain(c.u(2), c.p(3)), c.u(4))), c.p(5)
     ),

@@ -117,10 +117,41 @@ def test_links_of_a_chain_within_a_chain_are_on_its_last_task(
 
 
 def test_links_of_a_chain_that_is_a_body_are_on_its_last_task(learner: Any) -> None:
-    body = linked(ours.chain(t("b"), ours.group(t("c"), t("d"))), t("x"))
+    body = linked(ours.chain(t("b"), t("c")), t("x"))
     plan = planned(ours.chord([t("a")], body), learner)
-    last = {"chain": ["b", {"group": [{"link": ["c", "x"]}, "d"]}]}
-    assert shape(plan) == {"chord": [{"group": ["a"]}, last]}
+    assert shape(plan) == {"chord": [{"group": ["a"]}, {"chain": ["b", {"link": ["c", "x"]}]}]}
+
+
+@pytest.mark.parametrize(
+    ("around", "above"),
+    [
+        (lambda chain: chain, lambda it: it),
+        (lambda chain: ours.group(chain, t("z")), lambda it: {"group": [it, "z"]}),
+        (lambda chain: ours.chord([t("z")], chain), lambda it: {"chord": [{"group": ["z"]}, it]}),
+    ],
+)
+def test_what_is_linked_to_a_chain_that_ends_in_a_group_is_sent_by_each_of_its_tasks(
+    around: Any, above: Any, learner: Any
+) -> None:
+    last = ours.group(t("b"), ours.group(t("c"), ours.chain(t("d"), t("e"))))
+    plan = planned(around(linked(ours.chain(t("a"), last), t("x"))), learner)
+    inner = {"group": [{"link": ["c", "x"]}, {"link": [{"chain": ["d", "e"]}, "x"]}]}
+    each = {"chain": ["a", {"group": [{"link": ["b", "x"]}, inner]}]}
+    assert shape(plan) == above(each)
+    assert len({leaf.task_id for leaf in plan.leaves()}) == sum(1 for _ in plan.leaves())
+
+
+def test_an_empty_group_is_nothing_to_link_to(learner: Any) -> None:
+    inner = linked(ours.chain(t("a"), ours.group()), t("x"))
+    first = {"chain": [{"link": ["a", "x"]}, {"group": []}]}
+    assert shape(planned(ours.chain(inner, t("b")), learner)) == {"chain": [first, "b"]}
+
+
+def test_what_is_linked_to_such_a_chain_within_a_chain_is_sent_by_the_first(learner: Any) -> None:
+    inner = linked(ours.chain(t("a"), some("b", "c")), t("x"))
+    plan = planned(ours.chain(inner, t("d")), learner)
+    header = {"group": [{"link": ["b", "x"]}, "c"]}
+    assert shape(plan)["chain"][0] == {"chain": ["a", header]}
 
 
 def test_a_chain_of_dictionaries_can_be_piped(learner: Any) -> None:
