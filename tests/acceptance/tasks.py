@@ -320,6 +320,11 @@ def cut_off(self: Any, *values: Any, tag: str = "", steps: int = 1, user_id: Any
 # -- tasks that make tasks ------------------------------------------------------------------------
 
 
+def linked(canvas: Any, callback: Any) -> Any:
+    canvas.link(callback)
+    return canvas
+
+
 def made(what: str, tag: str) -> Any:
     """A canvas of tasks whose tags begin with this one."""
 
@@ -332,6 +337,7 @@ def made(what: str, tag: str) -> Any:
         "group": lambda: group(one("x"), one("y", 2)),
         "chord": lambda: chord([one("x"), one("y", 2)], work.s(tag=f"{tag}.z")),
         "nested": lambda: chain(one("x"), chord([one("y"), one("v")], work.s(tag=f"{tag}.z"))),
+        "linked": lambda: linked(chain(one("x"), linked(one("y", 2), one("v"))), one("z")),
         "again": lambda: become.si(tag=f"{tag}.x", into="chain"),
         "held": lambda: chain(hold.si(1, tag=f"{tag}.x"), one("y", 2)),
         "failing": lambda: chain(fail_work.si(tag=f"{tag}.x"), one("y")),
