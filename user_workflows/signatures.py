@@ -257,6 +257,8 @@ class _Planner:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         sig.kwargs["header"] = header = group(sig.kwargs["header"], app=sig._app)
         node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
+        if all(_is_void(task) for task in header.tasks):
+            header.kwargs["tasks"] = []
         _hand_down_links(sig.kwargs["body"], _link_each)
         body = self.node(sig.kwargs["body"], _RESULT, {})
         sig.kwargs["body"] = _fed(sig.kwargs["body"])
@@ -343,6 +345,11 @@ def _unnested(tasks: Any) -> list[Any]:
 
 def _is_empty(sig: Any) -> bool:
     return isinstance(sig, group) and not sig.tasks
+
+
+def _is_void(sig: Any) -> bool:
+    """Whether there is no task in it. Celery waits for the result of a chain of empty groups."""
+    return isinstance(sig, group | _chain) and all(_is_void(task) for task in sig.tasks)
 
 
 def _taken_apart(sig: Any) -> list[Any]:

@@ -412,6 +412,13 @@ def test_a_group_alone_in_a_chain_is_given_what_the_chain_is_given() -> None:
     assert sent(ours.group(alone, t("d"))) == {"group": [{"chain": [{"chain": [group]}]}, "d"]}
 
 
+def test_a_header_with_nothing_in_it_is_sent_empty() -> None:
+    void = [ours.chain(ours.group()), ours.group(ours.chain(ours.group()))]
+    assert sent(ours.chord(void, t("a"))) == {"chord": ["|", "a"]}
+    half = {"chord": [{"chain": [{"group": []}]}, "b", "|", "a"]}
+    assert sent(ours.chord([void[0], t("b")], t("a"))) == half
+
+
 def sent_link(callback: Any) -> Any:
     made = linked(t("a"), signatures.copy(callback))
     signatures.plan(made)
