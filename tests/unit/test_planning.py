@@ -409,6 +409,11 @@ def test_a_group_alone_in_a_chain_is_given_what_the_chain_is_given() -> None:
         "chain": ["a", {"group": [group, "d"]}]
     }
     assert written(sent_link(alone)) == group
+    assert sent(ours.chord([t("a")], ours.chain(ours.group(some("b", "c"))))) == {
+        "chord": ["a", "|", group]
+    }
+    one = {"chain": [{"group": ["b"]}]}  # Celery sends the task alone.
+    assert sent(ours.chord([t("a")], ours.chain(some("b")))) == {"chord": ["a", "|", one]}
     assert sent(ours.group(alone, t("d"))) == {"group": [{"chain": [{"chain": [group]}]}, "d"]}
 
 
