@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from uuid import uuid4
 
 from celery import Task, current_app, current_task
 from django.db import transaction
@@ -150,7 +151,10 @@ def _drop_chain_ids(canvas: Any) -> None:
 
 
 def _replace(request: Any, run: Execution, sig: Any) -> None:
-    # Celery has given all ids, and has appended what followed the task: that has nodes already.
+    # Celery has appended what followed the task, which has nodes already, and has given all ids
+    # but those of callbacks.
+    for leaf in signatures.leaf_signatures(sig):
+        leaf["options"].setdefault("task_id", str(uuid4()))
     following = [*(request.chain or ()), *(request.callbacks or ())]
     known = {leaf["options"].get("task_id") for leaf in signatures.leaf_signatures(following)}
     plan, _ = signatures.plan(

@@ -182,19 +182,22 @@ class _Planner:
 
     def node(self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any]) -> PlanNode | None:
         said = sig.options.pop(MARK, {})
+        if isinstance(_last_step(sig), group):
+            _hand_down_links(sig, _link_each)  # Else each of the group would send the same one.
         if isinstance(sig, _chain):
             node = self._chain(sig, fed, by_name, said)
         elif isinstance(sig, group):
             node = self._group(sig, sig.tasks, fed, by_name, said)
+            sig.kwargs["tasks"] = [_as_member(task) for task in sig.tasks]
         elif isinstance(sig, _chord):
             node = self._chord(sig, fed, by_name, said)
         else:
             node = self._leaf(sig, fed, by_name, said)
         # A chord clones its header, and Celery's clones have dictionaries for callbacks.
         links = [maybe_signature(link, app=sig._app) for link in sig.options.get("link") or ()]
-        if links:
-            sig.options["link"] = links
         callbacks = [self.node(link, _RESULT, {}) for link in links]
+        if links:
+            sig.options["link"] = [_fed(link) for link in links]
         for callback in callbacks:
             if callback is not None:
                 callback.allow_failure = True
@@ -240,6 +243,8 @@ class _Planner:
         said: dict[str, Any],
     ) -> PlanNode | None:
         members = [self.node(task, fed, by_name) for task in tasks]
+        if fed or by_name:
+            sig.kwargs["tasks"] = [_fed(task) for task in tasks]
         if not self.keep_ids or "task_id" not in sig.options:
             sig.options["task_id"] = str(uuid4())
         return _container(
@@ -252,8 +257,11 @@ class _Planner:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         sig.kwargs["header"] = header = group(sig.kwargs["header"], app=sig._app)
         node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
-        _hand_down_links(sig.kwargs["body"])
+        if all(_is_void(task) for task in header.tasks):
+            header.kwargs["tasks"] = []
+        _hand_down_links(sig.kwargs["body"], _link_each)
         body = self.node(sig.kwargs["body"], _RESULT, {})
+        sig.kwargs["body"] = _fed(sig.kwargs["body"])
         return _container(NodeType.CHORD, [node, body], said)
 
     def _chain(
@@ -262,10 +270,10 @@ class _Planner:
         members: list[PlanNode | None] = []
         fed = fed + tuple(sig.args) if sig.args else fed
         for task in sig.tasks:
-            _hand_down_links(task)
+            _hand_down_links(task, _link)
             members.append(self.node(task, fed, by_name))
             fed, by_name = _RESULT, {}
-        sig.kwargs["tasks"] = _with_chords(sig)
+        sig.kwargs["tasks"] = _as_celery_folds(sig.tasks)
         present = [member for member in members if member is not None]
         steps = _fold(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:
@@ -274,7 +282,7 @@ class _Planner:
         return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
 
 
-def _hand_down_links(sig: Any) -> None:
+def _hand_down_links(sig: Any, link: Callable[[Any, Any], Any]) -> None:
     """Links on a chain that is a step of a chain, or a chord's body, go to what it ends with.
 
     Celery's ``chain()`` does that as well. A chain that is sent within another, also as the only
@@ -282,32 +290,111 @@ def _hand_down_links(sig: Any) -> None:
     """
     while isinstance(sig, group) and len(sig.tasks) == 1:
         sig = sig.tasks[0]
-    if isinstance(sig, _chain) and sig.tasks:
-        app, last = getattr(sig, "_app", None), sig.tasks[-1]
+    last = _last_step(sig)
+    if last is not None:
         for callback in sig.options.pop("link", ()):
-            linked: Any = maybe_signature(callback, app=app)
-            last.link(linked)
+            link(last, maybe_signature(callback, app=getattr(sig, "_app", None)))
 
 
-def _with_chords(sig: Any) -> list[Any]:
-    """The tasks of a chain, where a group and the step after it are one chord.
+def _link(task: Any, callback: Any) -> None:
+    """As Celery's ``chain()`` links: of a group only the first task, which passes nothing on."""
+    task.link(callback)
 
-    Also the group that a chord ends with. Celery's ``chain()`` makes them one at once. Made only
-    when a chain is sent, as of one that is nested in another, Celery 5.7 forgets to prepare a
-    chord in such a group, and breaks on it; and what follows a chord it sends from each task of
-    the group that is its body.
+
+def _link_each(task: Any, callback: Any) -> None:
+    """As Celery links when it sends a chain: it calls back after each task of a group."""
+    if isinstance(task, group):
+        for member in task.tasks:
+            _link_each(member, copy(callback))
+    else:
+        task.link(callback)
+
+
+def _last_step(sig: Any) -> Any:
+    """What a chain ends with; None for what is no chain, or an empty one."""
+    steps = [task for task in sig.tasks if not _is_empty(task)] if isinstance(sig, _chain) else []
+    return steps[-1] if steps else None
+
+
+def _as_celery_folds(tasks: Any) -> list[Any]:
+    """The steps of a chain as Celery's ``chain()`` has them.
+
+    There chains and groups of one are taken apart, empty groups left out, and a group and the
+    step after it are one chord. When Celery comes to do that only as a chain is sent, it forgets
+    to prepare a chord in such a group, and breaks on it; and what follows a chord it sends from
+    each task of the group that is its body. A chain of one it leaves as it is.
     """
     steps: list[Any] = []
-    for task in reversed(sig.tasks):
-        last = task
-        while isinstance(last, _chord) and isinstance(last.kwargs["body"], _chord):
-            last = last.kwargs["body"]
-        if steps and isinstance(task, group) and len(task.tasks) > 1:
-            task = _as_header(task, steps.pop())
-        elif steps and isinstance(last, _chord) and isinstance(last.kwargs["body"], group):
-            last.kwargs["body"] = _as_header(last.kwargs["body"], steps.pop())
-        steps.append(task)
+    for step in reversed(_unnested(tasks) if len(tasks) > 1 else tasks):
+        steps += reversed(_followed(step, steps.pop())) if steps else [step]
     return steps[::-1]
+
+
+def _unnested(tasks: Any) -> list[Any]:
+    steps: list[Any] = []
+    for task in tasks:
+        if _is_empty(task):
+            continue
+        # Not after a group at the beginning: there Celery keeps one of one.
+        leads = len(steps) == 1 and isinstance(steps[0], group)
+        if isinstance(task, group) and len(task.tasks) == 1 and not leads:
+            task = task.tasks[0]
+        steps += _unnested(_taken_apart(task)) if isinstance(task, _chain) else [task]
+    return steps or list(tasks[:1])
+
+
+def _is_empty(sig: Any) -> bool:
+    return isinstance(sig, group) and not sig.tasks
+
+
+def _is_void(sig: Any) -> bool:
+    """Whether there is no task in it. Celery waits for the result of a chain of empty groups."""
+    return isinstance(sig, group | _chain) and all(_is_void(task) for task in sig.tasks)
+
+
+def _taken_apart(sig: Any) -> list[Any]:
+    """The tasks of a chain that will not be sent as one: its errbacks are theirs."""
+    for errback in _listed(sig.options.get("link_error") or ()):
+        for task in sig.tasks:
+            task.link_error(errback)
+    return list(sig.tasks)
+
+
+def _followed(task: Any, step: Any) -> list[Any]:
+    """A task and the step after it: one chord if the task is, or ends with, a group."""
+    if isinstance(task, group):
+        return [_as_header(task, step)]
+    if isinstance(task, _chord):
+        merged = _followed(task.kwargs["body"], step)
+        if len(merged) == 1:
+            task.kwargs["body"] = merged[0]
+            return [task]
+    if isinstance(task, _chain) and task.tasks:
+        *first, last = task.tasks
+        merged = _followed(last, step)
+        if len(merged) == 1:
+            task.kwargs["tasks"] = first + merged
+            return [task]
+    return [task, step]
+
+
+def _fed(task: Any) -> Any:
+    """What can be given a result: of a chain that is one group Celery would not pass it on."""
+    only = task
+    while isinstance(only, _chain) and len(only.tasks) == 1:
+        [only] = _taken_apart(only)
+        if isinstance(only, group) and len(only.tasks) == 1:
+            [only] = only.tasks  # Celery takes it apart itself, and what it then has, too.
+    return only if isinstance(only, group) else task
+
+
+def _as_member(task: Any) -> Any:
+    """A member of a group that is no header: a chord is a chain of one.
+
+    Else, where the group is what ends a chord's header, Celery has the chord report to the group
+    in place of that header, whose body then never comes.
+    """
+    return _chain(task, app=task._app) if isinstance(task, _chord) else task
 
 
 def _as_header(members: Any, body: Any) -> Any:

@@ -127,6 +127,12 @@ SHAPES |= {
         c.group(c.chain(c.u(2), c.group(c.chord(c.many(2), c.u()), c.p(3)), c.u()), c.u(4)),
     ),
     "chain of chains": lambda c: c.chain(c.chain(c.u(1), c.u(2)), c.chain(c.u(3), c.u(4)), c.u()),
+    "groups in a chain within a chain": lambda c: c.chain(
+        c.chain(c.group(c.many(2)), c.group(c.many(2))), c.u(5)
+    ),
+    "body that ends in the group of a chord, in a chain": lambda c: c.chain(
+        c.chord(c.many(2), c.chain(c.u(1), c.chord([c.u(2)], c.group(c.many(2))))), c.u(3), c.p(4)
+    ),
     "immutable and partial": lambda c: c.chain(c.u(1), c.ui(10), c.u(), c.p(5)),
     "immutable chord body": lambda c: c.chain(c.chord(c.many(3), c.ui(7)), c.u(1)),
     "map": lambda c: tasks.add.map([[1, 2], [3]]),
@@ -153,11 +159,53 @@ SHAPES |= {
     "link on a chain that ends in a group, within a chain": lambda c: c.chain(
         c.u(1), _linked(c.chain(c.u(2), c.group(c.many(2))), c.u(4))
     ),
+    "link on a chain that ends in a group": lambda c: c.chord(
+        [_linked(c.chain(c.u(1), c.group(c.u(2), c.group(c.u(3), c.p(4)))), c.u(5)), c.p(6)], c.u()
+    ),
+    "link on a chain that is a body and ends in a group": lambda c: c.chord(
+        c.many(2), _linked(c.chain(c.u(1), c.group(c.many(2))), c.p(5))
+    ),
     "link on a chain that is a body, within a chain": lambda c: c.chain(
         c.u(1), c.chord(c.many(2), _linked(c.chain(c.u(2), c.p(3)), c.u(4))), c.p(5)
     ),
     "link within a chain": lambda c: c.chain(_linked(c.u(1), c.p(2)), c.u(3)),
     "link within a chord": lambda c: c.chord([_linked(c.u(1), c.p(2)), c.u(3)], c.u()),
+}
+
+#: Where Celery itself never comes to the last task, or loses what it gives; with what they give.
+ENDLESS: dict[str, tuple[Shape, Any]] = {
+    "chord in a group at the end of a header's chain": (
+        lambda c: c.chord([c.chain(c.u(1), c.group(c.chord(c.many(2), c.u()), c.p(2)))], c.u()),
+        6,
+    ),
+    "chord in a group in a header's chain of one": (
+        lambda c: c.chord(
+            [c.chain(c.group(c.chain(c.group(c.many(2)), c.u()), c.chord(c.many(2), c.u())))],
+            c.u(3),
+        ),
+        5,
+    ),
+    "chord in a group that is a body in a header": (
+        lambda c: c.chord(
+            [c.chord(c.many(2), c.group(c.chord(c.many(2), c.u()), c.p(2))), c.u(3)], c.u()
+        ),
+        9,
+    ),
+    "chord in a group in a group at the end of a header's chain": (
+        lambda c: c.chord(
+            [c.chain(c.u(1), c.group(c.p(1), c.group(c.chord([c.u(2)], c.chain(c.u(), c.u(1))))))],
+            c.u(),
+        ),
+        6,
+    ),
+    "group alone in a chain that is a body": (
+        lambda c: c.chord(c.many(3), c.chain(c.group(c.u(1), c.p(2)))),
+        [4, 5],
+    ),
+    "group alone in a chain in a group": (
+        lambda c: c.chain(c.u(3), c.group(c.chain(c.group(c.u(1), c.u(2))), c.p(4)), c.u()),
+        16,
+    ),
 }
 
 #: With what they give; they are not run for comparison.

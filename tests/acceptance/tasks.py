@@ -86,6 +86,15 @@ def describe(self: Any, *values: Any, tag: str = "") -> float:
     return total(values)
 
 
+@shared_task(bind=True)
+def echo(self: Any, *values: Any, tag: str = "", name: str = "", fails: bool = False) -> str:
+    """Records what it was given, and returns its name."""
+    write("ran", tag, self.request.id, self.name, name=name, values=values)
+    if fails:
+        raise ValueError("The oven is cold.")
+    return name
+
+
 @shared_task
 def on_error(request: Any, error: Any, traceback: Any, tag: str = "") -> None:
     """An errback in the new way, which is called where the task failed."""
@@ -311,6 +320,11 @@ def cut_off(self: Any, *values: Any, tag: str = "", steps: int = 1, user_id: Any
 # -- tasks that make tasks ------------------------------------------------------------------------
 
 
+def linked(canvas: Any, callback: Any) -> Any:
+    canvas.link(callback)
+    return canvas
+
+
 def made(what: str, tag: str) -> Any:
     """A canvas of tasks whose tags begin with this one."""
 
@@ -323,6 +337,7 @@ def made(what: str, tag: str) -> Any:
         "group": lambda: group(one("x"), one("y", 2)),
         "chord": lambda: chord([one("x"), one("y", 2)], work.s(tag=f"{tag}.z")),
         "nested": lambda: chain(one("x"), chord([one("y"), one("v")], work.s(tag=f"{tag}.z"))),
+        "linked": lambda: linked(chain(one("x"), linked(one("y", 2), one("v"))), one("z")),
         "again": lambda: become.si(tag=f"{tag}.x", into="chain"),
         "held": lambda: chain(hold.si(1, tag=f"{tag}.x"), one("y", 2)),
         "dying": lambda: die.si(tag=f"{tag}.x"),

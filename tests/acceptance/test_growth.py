@@ -33,6 +33,7 @@ BECOMES: dict[str, tuple[set[str], float]] = {
     "group": ({"g.x", "g.y"}, 3),
     "chord": ({"g.x", "g.y", "g.z"}, 3),
     "nested": ({"g.x", "g.y", "g.v", "g.z"}, 2),
+    "linked": ({"g.x", "g.y", "g.v", "g.z"}, 2),
     "again": ({"g.x.x", "g.x.y"}, 2),
 }
 

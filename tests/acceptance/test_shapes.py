@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from celery.canvas import Signature, chunks
 
+from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, is_redis, until
-from tests.acceptance.shapes import CELERYS, FEW, LARGE, MAPPED, OURS, SHAPES, Parts
+from tests.acceptance.shapes import CELERYS, ENDLESS, FEW, LARGE, MAPPED, OURS, SHAPES, Parts
 from tests.acceptance.trees import assert_signals_were_sent_once, settled, show
 from user_workflows import trees
 from user_workflows.canvas import workflow
@@ -105,9 +106,9 @@ def test_every_task_runs_once_under_the_id_in_the_tree(
     assert_signals_were_sent_once(worker, root)
 
 
-@pytest.mark.parametrize("name", LARGE)
-def test_many_tasks_are_all_run_once_and_counted(worker: Worker, user: Any, name: str) -> None:
-    build, expected = LARGE[name]
+@pytest.mark.parametrize("name", LARGE | ENDLESS)
+def test_all_are_run_once_and_counted(worker: Worker, user: Any, name: str) -> None:
+    build, expected = (LARGE | ENDLESS)[name]
     submitted = workflow(build(Parts(name, OURS, user_tasks=True)), user=user).delay()
     root = settled(submitted)
     leaves = list(root.tree().leaves())
@@ -119,6 +120,13 @@ def test_many_tasks_are_all_run_once_and_counted(worker: Worker, user: Any, name
     assert submitted.result.get(timeout=PATIENCE) == expected
     assert trees.faults(root.tree_id) == []
     assert_signals_were_sent_once(worker, root)
+
+
+def test_a_body_runs_after_a_header_with_nothing_in_it(worker: Worker, user: Any) -> None:
+    header = [OURS.chain(OURS.group()), OURS.group(OURS.chain(OURS.group(OURS.group())))]
+    submitted = workflow(OURS.chord(header, tasks.work.s(3)), user=user).delay()
+    assert settled(submitted).phase == Phase.SUCCEEDED
+    assert submitted.result.get(timeout=PATIENCE) == 3
 
 
 def assert_same_as_in_celery(

@@ -117,10 +117,41 @@ def test_links_of_a_chain_within_a_chain_are_on_its_last_task(
 
 
 def test_links_of_a_chain_that_is_a_body_are_on_its_last_task(learner: Any) -> None:
-    body = linked(ours.chain(t("b"), ours.group(t("c"), t("d"))), t("x"))
+    body = linked(ours.chain(t("b"), t("c")), t("x"))
     plan = planned(ours.chord([t("a")], body), learner)
-    last = {"chain": ["b", {"group": [{"link": ["c", "x"]}, "d"]}]}
-    assert shape(plan) == {"chord": [{"group": ["a"]}, last]}
+    assert shape(plan) == {"chord": [{"group": ["a"]}, {"chain": ["b", {"link": ["c", "x"]}]}]}
+
+
+@pytest.mark.parametrize(
+    ("around", "above"),
+    [
+        (lambda chain: chain, lambda it: it),
+        (lambda chain: ours.group(chain, t("z")), lambda it: {"group": [it, "z"]}),
+        (lambda chain: ours.chord([t("z")], chain), lambda it: {"chord": [{"group": ["z"]}, it]}),
+    ],
+)
+def test_what_is_linked_to_a_chain_that_ends_in_a_group_is_sent_by_each_of_its_tasks(
+    around: Any, above: Any, learner: Any
+) -> None:
+    last = ours.group(t("b"), ours.group(t("c"), ours.chain(t("d"), t("e"))))
+    plan = planned(around(linked(ours.chain(t("a"), last), t("x"))), learner)
+    inner = {"group": [{"link": ["c", "x"]}, {"link": [{"chain": ["d", "e"]}, "x"]}]}
+    each = {"chain": ["a", {"group": [{"link": ["b", "x"]}, inner]}]}
+    assert shape(plan) == above(each)
+    assert len({leaf.task_id for leaf in plan.leaves()}) == sum(1 for _ in plan.leaves())
+
+
+def test_an_empty_group_is_nothing_to_link_to(learner: Any) -> None:
+    inner = linked(ours.chain(t("a"), ours.group()), t("x"))
+    first = {"chain": [{"link": ["a", "x"]}, {"group": []}]}
+    assert shape(planned(ours.chain(inner, t("b")), learner)) == {"chain": [first, "b"]}
+
+
+def test_what_is_linked_to_such_a_chain_within_a_chain_is_sent_by_the_first(learner: Any) -> None:
+    inner = linked(ours.chain(t("a"), some("b", "c")), t("x"))
+    plan = planned(ours.chain(inner, t("d")), learner)
+    header = {"group": [{"link": ["b", "x"]}, "c"]}
+    assert shape(plan)["chain"][0] == {"chain": ["a", header]}
 
 
 def test_a_chain_of_dictionaries_can_be_piped(learner: Any) -> None:
@@ -307,3 +338,103 @@ def test_what_follows_a_chord_waits_for_the_whole_group_that_is_its_body() -> No
     assert shape(root) == {"chain": [{"chord": [{"group": ["a"]}, {"group": ["b", "c"]}]}, "d"]}
     [chord] = sent.tasks
     assert chord.kwargs["body"].kwargs["body"].kwargs["tag"] == "d"
+
+
+# -- what is sent ----------------------------------------------------------------------------------
+
+
+def sent(canvas: Any) -> Any:
+    """A canvas as it is sent: a leaf's tag, or a container's kind and members."""
+    made = signatures.copy(canvas)
+    signatures.plan(made)
+    return written(made)
+
+
+def written(sig: Any) -> Any:
+    kind, kwargs = sig["subtask_type"], sig["kwargs"]
+    if kind == "chord":
+        return {"chord": [*map(written, kwargs["header"].tasks), "|", written(kwargs["body"])]}
+    return {kind: [written(task) for task in kwargs["tasks"]]} if kind else kwargs["tag"]
+
+
+def some(*tags: str) -> Any:
+    return ours.group([t(tag) for tag in tags])
+
+
+@pytest.mark.parametrize(
+    ("members", "steps"),
+    [
+        ([ours.chain(t("a"), ours.chain(t("b"))), t("c")], ["a", "b", "c"]),
+        ([t("a"), some("b"), t("c")], ["a", "b", "c"]),
+        ([t("a"), ours.group(ours.chain(t("b"), t("c"))), t("d")], ["a", "b", "c", "d"]),
+        ([some("a"), some("b"), t("c")], ["a", "b", "c"]),
+        # There Celery makes a chord of a group of one.
+        (
+            [some("a", "b"), some("c"), t("d")],
+            [{"chord": ["a", "b", "|", {"chord": ["c", "|", "d"]}]}],
+        ),
+        ([ours.group(some("a")), t("b")], [{"chord": ["a", "|", "b"]}]),
+        ([t("a"), ours.group(), some("b", "c"), ours.group()], ["a", {"group": ["b", "c"]}]),
+        ([ours.group(), ours.group()], [{"group": []}]),
+        (
+            [ours.chain(some("a", "b"), some("c", "d")), t("e")],
+            [{"chord": ["a", "b", "|", {"chord": ["c", "d", "|", "e"]}]}],
+        ),
+        (
+            [ours.chord([t("a")], ours.chain(t("b"), some("c", "d"))), t("e")],
+            [{"chord": ["a", "|", {"chain": ["b", {"chord": ["c", "d", "|", "e"]}]}]}],
+        ),
+        ([ours.chord([t("a")], t("b")), t("c")], [{"chord": ["a", "|", "b"]}, "c"]),
+        (
+            [ours.chord([t("a")], ours.chain(t("b"), t("c"))), t("d")],
+            [{"chord": ["a", "|", {"chain": ["b", "c"]}]}, "d"],
+        ),
+    ],
+)
+def test_a_chain_is_sent_as_celery_would_have_put_it(members: list[Any], steps: list[Any]) -> None:
+    assert sent(ours.chain(members)) == {"chain": steps}
+
+
+def test_a_chord_in_a_group_is_sent_as_a_chain() -> None:
+    chord = ours.chord([ours.chord([t("a")], t("b"))], t("c"))
+    inner = {"chord": [{"chord": ["a", "|", "b"]}, "|", "c"]}
+    assert sent(ours.group(chord, t("d"))) == {"group": [{"chain": [inner]}, "d"]}
+
+
+def test_a_group_alone_in_a_chain_is_given_what_the_chain_is_given() -> None:
+    alone = ours.chain(ours.chain(some("b", "c")))
+    group = {"group": ["b", "c"]}
+    assert sent(ours.chord([t("a")], alone)) == {"chord": ["a", "|", group]}
+    assert sent(ours.chain(t("a"), ours.group(alone, t("d")))) == {
+        "chain": ["a", {"group": [group, "d"]}]
+    }
+    assert written(sent_link(alone)) == group
+    assert sent(ours.chord([t("a")], ours.chain(ours.group(some("b", "c"))))) == {
+        "chord": ["a", "|", group]
+    }
+    one = {"chain": [{"group": ["b"]}]}  # Celery sends the task alone.
+    assert sent(ours.chord([t("a")], ours.chain(some("b")))) == {"chord": ["a", "|", one]}
+    assert sent(ours.group(alone, t("d"))) == {"group": [{"chain": [{"chain": [group]}]}, "d"]}
+
+
+def test_a_header_with_nothing_in_it_is_sent_empty() -> None:
+    void = [ours.chain(ours.group()), ours.group(ours.chain(ours.group()))]
+    assert sent(ours.chord(void, t("a"))) == {"chord": ["|", "a"]}
+    half = {"chord": [{"chain": [{"group": []}]}, "b", "|", "a"]}
+    assert sent(ours.chord([void[0], t("b")], t("a"))) == half
+
+
+def sent_link(callback: Any) -> Any:
+    made = linked(t("a"), signatures.copy(callback))
+    signatures.plan(made)
+    return made.options["link"][0]
+
+
+def test_errbacks_of_a_chain_that_is_taken_apart_are_on_its_tasks() -> None:
+    inner = ours.chain(t("a"), some("b", "c")).on_error(t("x"))
+    made = signatures.copy(ours.chain(inner, t("d")))
+    signatures.plan(made)
+    first, chord = made.tasks
+    for task in (first, *chord.kwargs["header"].tasks):
+        assert [written(errback) for errback in task.options["link_error"]] == ["x"]
+    assert "link_error" not in chord.kwargs["body"].options
