@@ -20,7 +20,7 @@ from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.plan import PlanNode
 
-_FRAME = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")
+_FRAME = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "SET SESSION")
 
 
 def a_user(name: str = "learner") -> Any:
@@ -62,7 +62,7 @@ def assert_tree_is_sound(tree_id: int) -> None:
 
 @contextmanager
 def queries(count: int | None = None) -> Iterator[list[str]]:
-    """Collects the SQL that is run, without savepoints; says if it was not ``count`` queries."""
+    """Collects the SQL that is run, without what frames it; says if it was not ``count`` queries."""
     collected: list[str] = []
     with CaptureQueriesContext(connection) as context:
         yield collected
