@@ -13,6 +13,7 @@ from django.utils.timezone import now
 
 from tests.helpers import signals
 from user_workflows import capture, containers, rollup
+from user_workflows.announcing import announce
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.trees import TreeNode
@@ -186,6 +187,27 @@ def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
     assert_settled(tree["root"].pk)
     assert heard["stopped"] == [tree["0"].pk, tree["root"].pk]
     assert len(heard["finished"]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_container_that_is_settled_while_all_is_canceled_is_announced_once() -> None:
+    """By the worker that has ended its last leaf just before."""
+    for at in range(MANY):
+        tree = by_name(stored(nested()))
+        for number in range(4):
+            ended = UserTaskStatus.objects.filter(pk=tree[str(number)].pk)
+            ended.update(phase=Phase.SUCCEEDED, settled_at=now())
+        with signals() as heard:
+            reached = interrupted(
+                lambda tree=tree: cancel(tree, "root"),
+                lambda tree=tree: announce(containers.climb(tree["left"].pk)),
+                at,
+                Between,
+            )
+        assert heard["stopped"].count(tree["left"].pk) == 1, at
+        if not reached:
+            break
+    assert at > 3
 
 
 @pytest.mark.django_db(transaction=True)

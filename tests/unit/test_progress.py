@@ -316,6 +316,7 @@ class TestInAWorker:
     def test_a_text_after_the_verdict_is_not_shown_here_nor_above(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
+        containers.mark_running(status.parent_id)
         UserTaskStatus.objects.filter(pk=status.pk).update(allow_failure=True)
         UserTaskStatus.objects.get(pk=status.pk).fail("No flour.")
         run.add(state="More")
