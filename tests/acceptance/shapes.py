@@ -193,10 +193,9 @@ ENDLESS: dict[str, tuple[Shape, Any]] = {
     ),
     "chord in a group in a group at the end of a header's chain": (
         lambda c: c.chord(
-            [c.chain(c.u(1), c.group(c.p(1), c.group(c.chord([c.u(2)], c.chain(c.u(), c.u(1))))))],
-            c.u(),
+            [c.chain(c.u(1), c.group(c.p(1), c.group(c.chord([c.u(2)], c.u()), c.p(4))))], c.u()
         ),
-        6,
+        10,
     ),
     "group alone in a chain that is a body": (
         lambda c: c.chord(c.many(3), c.chain(c.group(c.u(1), c.p(2)))),

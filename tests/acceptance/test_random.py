@@ -12,7 +12,7 @@ from user_workflows import graph, trees
 from user_workflows.canvas import workflow
 from user_workflows.phases import Phase
 
-SEEDS = range(30 if is_redis() else 8)
+SEEDS = range(20 if is_redis() else 8)
 KINDS = ["chain", "group", "chord"] * 3 + ["task"] * 4
 TASKS = 12
 
