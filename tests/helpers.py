@@ -62,7 +62,7 @@ def assert_tree_is_sound(tree_id: int) -> None:
 
 @contextmanager
 def queries(count: int | None = None) -> Iterator[list[str]]:
-    """Collects the SQL that is run, without what frames it; says if it was not ``count`` queries."""
+    """Collects the SQL that is run, without its frame; says if it was not ``count`` queries."""
     collected: list[str] = []
     with CaptureQueriesContext(connection) as context:
         yield collected
