@@ -388,6 +388,11 @@ class TestTheThread:
     ) -> Iterator[Execution]:
         monkeypatch.setattr(progress, "INTERVAL", 0.01)
         monkeypatch.setattr(progress, "BEAT", 60)
+        # One of its own: that of other tests may be in a pause as long as theirs.
+        writer = progress._Writer()
+        monkeypatch.setattr(progress, "_writer", writer)
+        monkeypatch.setattr(progress, "roll_up", writer.roll_up)
+        monkeypatch.setattr(progress, "finish", writer.finish)
         status = nodes["a"]
         rollup.begin(status, 1, last_seen_at=now() - timedelta(days=1))
         run = Execution(status, 1, buffered=True)
