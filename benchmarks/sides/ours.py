@@ -84,25 +84,29 @@ def take(pks: list[int]) -> None:
     _mine[:] = objects.filter(pk__in=pks)
 
 
-def settle(at: float) -> dict[str, Any]:
-    """Ends them as a worker does, from a moment that all agree on. Which signals were sent."""
+def settle(at: float, announced: bool) -> dict[str, Any]:
+    """Ends them as a worker does, from a moment that all agree on; how often each was.
+
+    ``announced``: somebody listens, and counts also the containers that this process has settled.
+    """
     sent: Counter[int] = Counter()
 
     def stopped(status: Any, **kwargs: Any) -> None:
         sent[status.pk] += 1
 
-    user_task_stopped.connect(stopped)
+    if announced:
+        user_task_stopped.connect(stopped)
     time.sleep(max(0.0, at - time.time()))
-    for node in _mine:
-        rollup.settle(node, Phase.SUCCEEDED, attempt=1)
+    won = [node.pk for node in _mine if rollup.settle(node, Phase.SUCCEEDED, attempt=1)]
     end = time.time()
     user_task_stopped.disconnect(stopped)
-    return {"end": end, "won": dict(sent)}
+    return {"end": end, "won": dict(sent if announced else Counter(won))}
 
 
 def read(size: int, user_id: int) -> dict[str, float]:
-    """Reads a tree, nested, with live sums."""
+    """Reads a tree, nested, with live sums; not for the first time."""
     root = _stored(size, user_id)
+    root.tree()
     return measured(root.tree)
 
 
