@@ -88,6 +88,7 @@ def place(node: T, *, lft: int = 1, level: int = 0, gap: int = SLOT) -> list[Pla
     return placed
 
 
+@cache
 def statuses() -> Any:
     """The manager of nodes, for the modules that the models are built on."""
     return apps.get_model("user_workflows", "UserTaskStatus")._default_manager
