@@ -39,8 +39,9 @@ class Submission:
 
 
 _submission: ContextVar[Submission | None] = ContextVar("user_workflow_submission", default=None)
-#: Whether this process has started a tracked task: who publishes plain ones need not look for it.
-_tracks = False
+#: What is to be done when this process first has to do with a tracked task. Until then nobody
+#: looks at what it publishes, so that plain tasks cost nothing.
+_waiting: list[Callable[[], Any]] = []
 
 
 def submission() -> Submission | None:
@@ -48,16 +49,22 @@ def submission() -> Submission | None:
     return _submission.get()
 
 
-def note_started(request: Any) -> None:
-    """A task starts in this process."""
-    global _tracks
-    _tracks = _tracks or getattr(request, HEADER, None) is not None
+def when_tracking(begin: Callable[[], Any]) -> None:
+    """Has ``begin`` called when this process first stores, sends or starts a tracked task."""
+    _waiting.append(begin)
+
+
+def note_tracking() -> None:
+    """This process has to do with a tracked task."""
+    for begin in list(_waiting):
+        begin()  # Perhaps in two threads at once: nobody may publish before it is done.
+    _waiting.clear()
 
 
 def current() -> Submission | None:
     """What this thread is publishing, or the workflow of the task that is publishing."""
     context = _submission.get()
-    if context is None and _tracks and current_task:
+    if context is None and not _waiting and current_task:
         request = current_task.request
         if getattr(request, HEADER, None) is not None:
             return Submission(getattr(request, HEADER), bool(getattr(request, WHOLE, False)))
@@ -69,6 +76,7 @@ def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") 
 
     Queries: those of ``rows.insert``.
     """
+    note_tracking()
     shared = {"user_id": user_id, "action": action, "subject": subject}
     with trees.atomic():
         status = rows.insert(trees.place(root), None, shared)

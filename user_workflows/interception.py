@@ -13,7 +13,7 @@ from functools import wraps
 from itertools import islice
 from typing import Any
 
-from celery import Task, current_app, current_task
+from celery import Celery, Task, current_app, current_task
 from celery.canvas import (  # type: ignore[attr-defined]
     Signature,
     _basemap,
@@ -47,6 +47,21 @@ def install() -> None:
             captured = wrapper(original)
             captured.captures = True  # type: ignore[attr-defined]
             kind.apply_async = captured
+    if not hasattr(Celery.send_task, "captures"):
+        Celery.send_task = _noticing(Celery.send_task)  # type: ignore[method-assign]
+
+
+def _noticing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What is sent by its name comes past the capture; the signals see it, if they are asked."""
+
+    @wraps(original)
+    def send_task(self: Any, name: str, *args: Any, **options: Any) -> Any:
+        if options.get("task_type") is None and is_user_task(self.tasks.get(name)):
+            capture.note_tracking()
+        return original(self, name, *args, **options)
+
+    send_task.captures = True  # type: ignore[attr-defined]
+    return send_task
 
 
 def _capturing_task(original: Callable[..., Any]) -> Callable[..., Any]:

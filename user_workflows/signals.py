@@ -56,7 +56,6 @@ interception.install()
 growth.install()
 
 
-@before_task_publish.connect
 def create_user_task(
     sender: str = "", body: Any = None, headers: dict[str, Any] | None = None, **kwargs: Any
 ) -> None:
@@ -89,16 +88,25 @@ def create_user_task(
         logger.exception("The task is sent, but its user will not see it: %s", error)
 
 
-@after_task_publish.connect
 def note_published(body: Any = None, headers: Any = None, **kwargs: Any) -> None:
     """Notes which tasks of a canvas the broker has taken."""
     handlers.note_published(headers or {}, body)
 
 
+def listen() -> None:
+    """Looks at what is published from now on."""
+    before_task_publish.connect(create_user_task)
+    after_task_publish.connect(note_published)
+
+
+capture.when_tracking(listen)
+
+
 @task_prerun.connect
 def start_user_task(sender: Any = None, **kwargs: Any) -> None:
     """Drops database connections that are too old before a task starts to use them."""
-    capture.note_started(sender.request if sender is not None else None)
+    if sender is not None and getattr(sender.request, capture.HEADER, None) is not None:
+        capture.note_tracking()
     try:
         connection = transaction.get_connection()
     except Exception:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,25 @@ learner = pytest.fixture(name="learner")(lambda user: user)
 def committed(django_capture_on_commit_callbacks: Any) -> Any:
     """Within it, what waits for the commit happens at its end."""
     return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+ROOT = Path(__file__).parents[2]
+PUBLISHING = """
+import os
+os.environ.update(DJANGO_SETTINGS_MODULE="tests.settings", TEST_DATABASE_URL="sqlite://")
+import django
+django.setup()
+from celery.signals import after_task_publish, before_task_publish
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from tests.celeryapp import app
+from tests.tasks import owned, plain
+
+call_command("migrate", verbosity=0)
+get_user_model().objects.create(pk=1)
+{sends}
+print(bool(before_task_publish.receivers), bool(after_task_publish.receivers))
+"""
 
 
 def roots() -> list[UserTaskStatus]:
@@ -57,6 +79,24 @@ class TestPlainTasks:
             plain.apply_async((1,), {}, "an-id")
         assert sent[-1] == "an-id"
         assert len(sent) == 3
+
+    @pytest.mark.parametrize(
+        ("sends", "looked_at"),
+        [
+            ("plain.delay(1)", False),
+            ("(plain.s(1) | plain.s()).delay()", False),
+            ("app.send_task(plain.name, [1])", False),
+            ("owned.delay(user_id=1)", True),
+            ("app.send_task(owned.name, kwargs={'user_id': 1})", True),
+        ],
+    )
+    def test_nobody_looks_at_what_is_published_before_something_is_tracked(
+        self, sends: str, looked_at: bool
+    ) -> None:
+        code = PUBLISHING.format(sends=sends)
+        command = [sys.executable, "-c", code]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        assert found.stdout.split() == [str(looked_at)] * 2
 
     def test_a_generator_is_not_run_ahead_of_what_is_sent(self, sent: list[str]) -> None:
         ahead: list[int] = []

@@ -652,7 +652,6 @@ class TestMessages:
 def test_what_a_task_without_a_node_has_sent_belongs_to_its_workflow(
     learner: Any, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capture, "_tracks", False)  # A new process, as it were.
     heard: list[Any] = []
 
     def hear(headers: Any, **kwargs: Any) -> None:
