@@ -34,7 +34,7 @@ def _note(
 ) -> None:
     times, queries = medians(found, "seconds"), medians(found, "queries")
     busy = medians(found, "cpu")
-    aim = 1.25 if size >= 1000 else None
+    aim = 1.25 if 1000 <= size <= 10_000 else None
     bench.add(
         Row(
             f"publish a chord of {size:,}",
