@@ -149,11 +149,6 @@ def of(pk: int | None) -> Execution | None:
     return _running.get(pk) if pk is not None else None
 
 
-def is_running() -> bool:
-    """Whether this process has any."""
-    return bool(_running)
-
-
 def running() -> list[Execution]:
     """All runs in this process."""
     return list(_running.values())

@@ -41,7 +41,7 @@ def install() -> None:
 
 def sender() -> Execution | None:
     """The run of a tracked task whose body the caller is in."""
-    if not execution.is_running() or not current_task:
+    if not execution.running() or not current_task:
         return None
     run: Execution | None = getattr(current_task.request, "user_workflow_run", None)
     return run if run is not None and execution.of(run.pk) is run else None

@@ -30,16 +30,23 @@ def size(count: int | None) -> str:
     return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h"."""
+def duration(seconds: float | None, *, compact: bool = False) -> str:
+    """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h".
+
+    ``compact`` is for terminals, which are not translated: 0.4s, 12s, 3m05s, 2h07m, 4d02h.
+    """
     if seconds is None:
         return ""
+    units = ("d", "h", "m", "s")
+    if not compact:
+        units = (gettext("d"), gettext("h"), gettext("min"), gettext("s"))
+    gap = "" if compact else " "
     seconds = max(0.0, seconds)
     if seconds < 9.95:
-        return f"{seconds:.1f} {gettext('s')}"
+        return f"{seconds:.1f}{gap}{units[-1]}"
     whole = round(seconds)
-    units = (86400, gettext("d")), (3600, gettext("h")), (60, gettext("min")), (1, gettext("s"))
-    for (size, unit), (part, small) in pairwise(units):
+    steps = zip((86400, 3600, 60, 1), units, strict=True)
+    for (size, unit), (part, small) in pairwise(steps):
         if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part:02} {small}"
-    return f"{whole} {gettext('s')}"
+            return f"{whole // size}{gap}{unit}{gap}{whole % size // part:02}{gap}{small}"
+    return f"{whole}{gap}{units[-1]}"

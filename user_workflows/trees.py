@@ -409,7 +409,7 @@ def _rows(query: Any) -> Any:
 
     with connection.cursor() as cursor:
         cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-        cursor.execute(*query.query.sql_with_params())
+        cursor.execute(*query.query.get_compiler(connection=connection).as_sql())
         return cursor.fetchall()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from rich.cells import cell_len
 
+from .. import texts
 from ..phases import Phase
 from ..texts import END, ISOLATE
 
@@ -65,22 +67,7 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds in few letters: 0.4s, 12s, 3m05s, 2h07m, 4d02h."""
-    if seconds is None:
-        return ""
-    seconds = max(0.0, seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    for size, unit, part, small in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "m"),
-        (60, "m", 1, "s"),
-    ):
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // part:02}{small}"
-    return f"{whole}s"
+duration = partial(texts.duration, compact=True)
 
 
 def in_words(counts: Mapping[Phase, int]) -> str:
