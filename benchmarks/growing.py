@@ -29,14 +29,14 @@ from tests.integration.crew import Crew, Member
 def grow(me: Member, leaves: list[int], seconds: float) -> tuple[int, float]:
     """Sends tasks from its share of the leaves; how many, and in how many seconds."""
     from tests.integration.planned import leaf
-    from user_workflows import capture
     from user_workflows.models import UserTaskStatus
+    from user_workflows.queues.celery import spawning
 
     mine = list(UserTaskStatus.objects.filter(pk__in=leaves[me.rank :: me.size]))
     me.together()
     begin, done = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
-        capture.graft(mine[done % len(mine)], leaf("sent"))
+        spawning.attach_subtree(mine[done % len(mine)], leaf("sent"))
         done += 1
     return done, time.perf_counter() - begin
 
@@ -78,8 +78,8 @@ def main() -> None:
     from django.db import connection
 
     from tests.integration.planned import group_of, stored
-    from user_workflows import trees
     from user_workflows.models import UserTaskStatus
+    from user_workflows.tree import integrity
 
     name = connection.creation.create_test_db(verbosity=0, autoclobber=True)
     crew = Crew(8, f"{os.environ['TEST_DATABASE_URL'].rsplit('/', 1)[0]}/{name}")
@@ -92,7 +92,7 @@ def main() -> None:
                     UserTaskStatus.objects.filter(parent=root).values_list("pk", flat=True)
                 )
                 ours.append(rate(crew.run(grow, leaves, options.seconds)))
-                if faults := trees.faults(root.pk):
+                if faults := integrity.find_faults(root.pk):
                     raise SystemExit("\n".join(faults))
                 plain.append(rate(crew.run(insert, leaves, options.seconds)))
             grown, rows = statistics.median(ours), statistics.median(plain)

@@ -34,9 +34,9 @@ import benchmarks.app  # noqa: E402, F401
 from benchmarks import tasks  # noqa: E402
 from benchmarks.processes import Worker  # noqa: E402
 from benchmarks.sides import ours  # noqa: E402
-from user_workflows import trees  # noqa: E402
 from user_workflows.canvas import chain, chord, workflow  # noqa: E402
 from user_workflows.models import UserTaskStatus  # noqa: E402
+from user_workflows.tree import integrity  # noqa: E402
 
 objects = UserTaskStatus.objects
 WORKERS = 4
@@ -103,7 +103,7 @@ def faults() -> list[str]:
         tree = root.tree()
         if (tree.completed_steps, tree.total_steps) != (root.completed_steps, root.total_steps):
             found.append(f"{root}: its sums are {root.completed_steps} of {root.total_steps}")
-        found += trees.faults(root.pk)
+        found += integrity.find_faults(root.pk)
     return found
 
 

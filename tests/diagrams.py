@@ -13,7 +13,7 @@ from user_workflows.diagram.boxes import Box
 from user_workflows.diagram.layers import layers
 from user_workflows.diagram.layout import Layout, layout
 from user_workflows.phases import Child, NodeType, Phase, verdict
-from user_workflows.trees import TreeNode, _sum_up
+from user_workflows.tree.nodes import TreeNode, _sum_up
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = [

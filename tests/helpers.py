@@ -15,10 +15,12 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from user_workflows import capture, user_task_stopped, workflow_finished
+from user_workflows import user_task_stopped, workflow_finished
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
+from user_workflows.queues.celery import submission
+from user_workflows.queues.celery.context import HEADER, WHOLE
 
 _FRAME = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "SET SESSION")
 
@@ -117,7 +119,7 @@ def node(kind: str, *children: PlanNode, name: str = "", **options: Any) -> Plan
 
 def stored(plan: PlanNode) -> dict[str, UserTaskStatus]:
     """Stores a plan made by ``leaf`` and ``node``; gives all its nodes by name."""
-    root = capture.store(plan, user_id=a_user().pk)
+    root = submission.store(plan, user_id=a_user().pk)
     return {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.tree_id)}
 
 
@@ -176,7 +178,7 @@ def work(root: UserTaskStatus, name: str, **request: Any) -> Any:
 
 def deliver(task_class: str, task_id: str, tag: str, root: UserTaskStatus, **request: Any) -> Any:
     """A worker gets a message, be it of a task that has a node or not."""
-    headers = {capture.HEADER: root.tree_id, capture.WHOLE: True}
+    headers = {HEADER: root.tree_id, WHOLE: True}
     context = {"id": task_id, "retries": 0, "is_eager": False, "delivery_info": {}, **headers}
     called = current_app.tasks[task_class]
     return trace_task(

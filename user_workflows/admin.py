@@ -12,9 +12,9 @@ from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from . import deleting
+from .maintenance.deletion import delete_workflow
 from .models import UserTaskArtifact, UserTaskStatus
-from .trees import TreeNode
+from .tree.nodes import TreeNode
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -209,7 +209,7 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
 
     def delete_model(self, request: HttpRequest, obj: UserTaskStatus) -> None:
         """Deletes a workflow; one that is open is canceled first."""
-        deleting.delete(obj)
+        delete_workflow(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]) -> None:
         """Deletes the selected workflows."""

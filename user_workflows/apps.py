@@ -13,7 +13,7 @@ class UserWorkflowsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connects the handlers of Celery's signals, the gate and the capture of canvases."""
-        from . import checks, signals  # noqa: F401
+        from . import signals  # noqa: F401
 
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401

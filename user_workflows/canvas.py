@@ -27,11 +27,16 @@ from celery import current_app
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from . import capture, signatures
 from . import graph as graphs
 from .exceptions import InvalidCanvas, InvalidUser
+from .fields import MAX_TEXT_LENGTH
 from .models import UserTaskStatus
-from .plan import TEXT, PlanNode
+from .planning.naming import name_containers
+from .planning.plan import PlanNode
+from .planning.validation import check_allowed_failures
+from .queues.celery import copying, submission
+from .queues.celery.planner import plan_canvas
+from .queues.celery.results import result_of
 
 __all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
 
@@ -48,11 +53,11 @@ def tracked(signature: Any, *, name: str = "", allow_failure: bool = False) -> A
     Raises:
         InvalidCanvas: it is no signature.
     """
-    return signatures.mark(signatures.copy(signature), name=name, allow_failure=allow_failure)
+    return copying.annotate(copying.copy_canvas(signature), name=name, allow_failure=allow_failure)
 
 
 def _members(tasks: tuple[Any, ...]) -> list[Any]:
-    if len(tasks) == 1 and not signatures.is_signature(tasks[0]):
+    if len(tasks) == 1 and not copying.is_signature(tasks[0]):
         tasks = tuple(tasks[0])
     # Not the dictionary of one: Celery's ``|`` takes only signatures.
     return [celery_canvas.maybe_signature(task) for task in tasks]
@@ -64,13 +69,13 @@ def chain(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
     Unlike Celery's it keeps nested chains as they are written, and a chain of one task.
     """
     made = celery_canvas._chain(_members(tasks))  # type: ignore[arg-type]
-    return signatures.mark(made, name=name, allow_failure=allow_failure)
+    return copying.annotate(made, name=name, allow_failure=allow_failure)
 
 
 def group(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
     """Tasks at once: Celery's group, with a name. Takes tasks, or one iterable of them."""
     made = celery_canvas.group(_members(tasks))
-    return signatures.mark(made, name=name, allow_failure=allow_failure)
+    return copying.annotate(made, name=name, allow_failure=allow_failure)
 
 
 def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool = False) -> Any:
@@ -81,11 +86,11 @@ def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool 
     """
     if body is None:
         return lambda late: chord(header, late, name=name, allow_failure=allow_failure)
-    said = header.get("options", {}).get(signatures.MARK) if isinstance(header, dict) else None
+    said = header.get("options", {}).get(copying.ANNOTATIONS) if isinstance(header, dict) else None
     made = celery_canvas.chord(header, body)
-    signatures.mark(made, name=name, allow_failure=allow_failure)
+    copying.annotate(made, name=name, allow_failure=allow_failure)
     if said:
-        made.options.setdefault(signatures.MARK, {})["header"] = said
+        made.options.setdefault(copying.ANNOTATIONS, {})["header"] = said
     return made
 
 
@@ -121,7 +126,7 @@ class Workflow:
         self.name = str(name)
         self.action = _key("action", action)
         self.subject = _key("subject", subject)
-        self._canvas = signatures.copy(signatures.ungrouped(canvas))
+        self._canvas = copying.copy_canvas(copying.expand_chunks(canvas))
         #: A canvas and its plan that no submission has taken yet; the plan says what is wrong.
         self._next: tuple[Any, PlanNode] | None = self._prepare()
 
@@ -156,24 +161,26 @@ class Workflow:
         prepared, self._next = self._next, None
         canvas, plan = self._prepare(task_id) if task_id or not prepared else prepared
         app = canvas.app or current_app
-        root = capture.store(plan, user_id=self.user_id, action=self.action, subject=self.subject)
+        root = submission.store(
+            plan, user_id=self.user_id, action=self.action, subject=self.subject
+        )
         eager = bool(app.conf.task_always_eager)
-        capture.submit(root, plan, lambda: canvas.apply_async(**options), eager=eager)
+        submission.submit(root, plan, lambda: canvas.apply_async(**options), eager=eager)
         if root.result is None:  # It is published later, or Celery gave nothing.
-            root.result = signatures.result_of(plan, app)
+            root.result = result_of(plan, app)
         return root
 
     def _prepare(self, task_id: str | None = None) -> tuple[Any, PlanNode]:
-        canvas = signatures.copy(self._canvas)
+        canvas = copying.copy_canvas(self._canvas)
         _set_last_id(canvas, task_id)
-        plan, calls = signatures.plan(canvas, keep_ids=True)
+        plan, calls = plan_canvas(canvas, keep_ids=True)
         if plan is None:
             raise InvalidCanvas("The canvas has nothing in it.")
         if self.name:
-            plan.name, plan.named = self.name[:TEXT], True
+            plan.name, plan.named = self.name[:MAX_TEXT_LENGTH], True
         names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
-        signatures.name_containers(plan, names)
-        signatures.check_allowed_failures(plan)
+        name_containers(plan, names)
+        check_allowed_failures(plan)
         return canvas, plan
 
 

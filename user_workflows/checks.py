@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Info, Warning, register
 
-from . import trees
 from .conf import NEW_PREFIX, OLD_PREFIX
+from .db.connections import status_connection
 
 
 @register()
@@ -28,7 +28,7 @@ def old_settings(**kwargs: Any) -> list[CheckMessage]:
 @register()
 def sqlite_transactions(**kwargs: Any) -> list[CheckMessage]:
     """SQLite needs transactions that lock from the start, or two writers may fail each other."""
-    connection = trees.connection()
+    connection = status_connection()
     options = connection.settings_dict.get("OPTIONS", {})
     if connection.vendor != "sqlite" or options.get("transaction_mode") in (
         "IMMEDIATE",

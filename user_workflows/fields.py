@@ -10,6 +10,9 @@ from typing import Any
 from django.apps import apps
 from django.db import models
 
+#: Characters that are kept of a name or a state's text; the rest is cut off.
+MAX_TEXT_LENGTH = 255
+
 
 def storable(text: str) -> str:
     """The text without what a database cannot hold.
@@ -64,3 +67,7 @@ class UserForeignKey(models.ForeignKey):  # type: ignore[type-arg]
         name, _, args, kwargs = super().deconstruct()
         kwargs.pop("related_name", None)
         return name, "django.db.models.ForeignKey", args, kwargs
+
+
+#: The name of artifacts that say why a node failed.
+ERROR_ARTIFACT = "Error"

@@ -24,18 +24,30 @@ from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from mptt.models import MPTTModel, TreeForeignKey
 
-from . import cancel as cancelling
-from . import files, progress, rollup, trees
 from . import graph as graphs
-from .breaks import ERROR
 from .conf import artifact_storage
+from .db.connections import atomic, status_connection
+from .db.timestamps import restamp_if_slow
 from .exceptions import TreeOperationRefused
-from .fields import FittingCharField, FittingTextField, UserForeignKey, storable
+from .fields import (
+    ERROR_ARTIFACT,
+    MAX_TEXT_LENGTH,
+    FittingCharField,
+    FittingTextField,
+    UserForeignKey,
+    storable,
+)
+from .lifecycle import artifact_files, progress, transitions
+from .lifecycle import cancellation as cancelling
 from .phases import REPLACES, NodeType, Phase, phase_of
-from .plan import TEXT
+from .tree.bounds import NODE_GAP, within
+from .tree.locking import tree_lock
+from .tree.managers import StatusManager
+from .tree.nodes import TreeNode, percent, read_tree
+from .tree.slots import allocate_slot
 
 if TYPE_CHECKING:
-    from .cancel import Cancellation
+    from .lifecycle.cancellation import Cancellation
 
 _WEB_ADDRESS = URLValidator(schemes=["http", "https"])
 _NODE_TYPES = {f"celery.{node_type.value}": node_type for node_type in NodeType}
@@ -86,7 +98,8 @@ class UserTaskStatus(MPTTModel):
     )
     task_class = FittingCharField(max_length=255, help_text=_("Registered name of the task"))
     name = FittingCharField(
-        max_length=TEXT, help_text=_("A name that the user who started it will understand")
+        max_length=MAX_TEXT_LENGTH,
+        help_text=_("A name that the user who started it will understand"),
     )
     is_named = models.BooleanField(
         default=False, editable=False, help_text=_("Whether set_name() leaves the name alone")
@@ -103,7 +116,7 @@ class UserTaskStatus(MPTTModel):
         default=Phase.PENDING,
         editable=False,
     )
-    state = FittingCharField(max_length=TEXT, default=Phase.PENDING.state)
+    state = FittingCharField(max_length=MAX_TEXT_LENGTH, default=Phase.PENDING.state)
     completed_steps = models.PositiveIntegerField(default=0)
     total_steps = models.PositiveIntegerField()
     attempts = models.PositiveIntegerField(
@@ -161,7 +174,7 @@ class UserTaskStatus(MPTTModel):
     rght = models.BigIntegerField(editable=False)
     level = models.PositiveIntegerField(editable=False)
 
-    objects = trees.StatusManager()
+    objects = StatusManager()
 
     #: What Celery's ``apply_async`` returned, on the root that ``Workflow.delay()`` returns.
     result: Any = None
@@ -235,7 +248,7 @@ class UserTaskStatus(MPTTModel):
         Raises:
             TreeOperationRefused: the node's ``parent`` was changed.
         """
-        self.name, self.state = self.name[:TEXT], self.state[:TEXT]
+        self.name, self.state = self.name[:MAX_TEXT_LENGTH], self.state[:MAX_TEXT_LENGTH]
         if self._state.adding:
             self._insert(*args, **kwargs)
         else:
@@ -250,15 +263,15 @@ class UserTaskStatus(MPTTModel):
         if self.phase.is_terminal and self.settled_at is None:
             self.settled_at = now()
         if self.parent_id is None:
-            with trees.atomic():
-                self.level, self.lft, self.rght, self.tree_id = 0, 1, 1 + trees.SLOT, 0
+            with atomic():
+                self.level, self.lft, self.rght, self.tree_id = 0, 1, 1 + NODE_GAP, 0
                 super().save(*args, **kwargs)
                 self.tree_id = self.pk
                 type(self).objects.filter(pk=self.pk).update(tree_id=self.pk)
         else:
             parents = type(self).objects.filter(pk=self.parent_id)
-            with trees.locked(parents.values_list("tree_id", flat=True).get()):
-                room = trees.make_room(self.parent_id)
+            with tree_lock(parents.values_list("tree_id", flat=True).get()):
+                room = allocate_slot(self.parent_id)
                 self.tree_id, self.level = room.tree_id, room.level
                 self.lft, self.rght = room.lft, room.lft + room.gap
                 super().save(*args, **kwargs)
@@ -281,18 +294,18 @@ class UserTaskStatus(MPTTModel):
         if changed:
             self.modified = now()
             super().save(*args[:3], **{**kwargs, "update_fields": {*changed, "modified"}})
-            using = trees.connection().alias
-            trees.date_when_seen(self.modified, self.modified, using, pk=self.pk)
+            using = status_connection().alias
+            restamp_if_slow(self.modified, self.modified, using, pk=self.pk)
         self._stored.update({name: current[name] for name in changed})
         if outcome is not None:
-            rollup.change(self, outcome, self.state)
+            transitions.change(self, outcome, self.state)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Deletes the node and all below it; the gap it leaves harms nothing.
 
         Under the tree's lock, so that nothing grows there meanwhile.
         """
-        with trees.locked(self.tree_id):
+        with tree_lock(self.tree_id):
             return models.Model.delete(self, *args, **kwargs)
 
     # -- reading --------------------------------------------------------------------------------
@@ -315,11 +328,11 @@ class UserTaskStatus(MPTTModel):
     @property
     def percent(self) -> int:
         """Completed steps of 100, from the stored columns."""
-        return trees.percent(self.completed_steps, self.total_steps)
+        return percent(self.completed_steps, self.total_steps)
 
-    def tree(self) -> trees.TreeNode:
+    def tree(self) -> TreeNode:
         """This node and all below it, nested, with sums and counts as of now. One query."""
-        node = trees.read(self.tree_id, self.pk)
+        node = read_tree(self.tree_id, self.pk)
         if node is None:
             raise type(self).DoesNotExist("This node was deleted.")
         return node
@@ -378,7 +391,7 @@ class UserTaskStatus(MPTTModel):
             phase: only those of nodes in this phase.
         """
         artifacts = UserTaskArtifact.objects.below(self)
-        artifacts = artifacts.exclude(name=ERROR, status__is_container=True)
+        artifacts = artifacts.exclude(name=ERROR_ARTIFACT, status__is_container=True)
         if name is not None:
             artifacts = artifacts.filter(name=name)
         if phase is not None:
@@ -386,7 +399,7 @@ class UserTaskStatus(MPTTModel):
         return artifacts.order_by("status__lft", "pk")
 
     def _subtree(self, prefix: str = "") -> models.Q:
-        return trees.within(self.pk, self.tree_id, prefix)
+        return within(self.pk, self.tree_id, prefix)
 
     # -- MPTT's, where its arithmetic would be misled by gaps ------------------------------------
 
@@ -424,7 +437,7 @@ class UserTaskStatus(MPTTModel):
         Raises:
             TaskCanceledException: it was canceled before.
         """
-        rollup.start(self)
+        transitions.start(self)
 
     def increment_completed_steps(self, steps: int = 1) -> None:
         """Counts ``steps`` more steps as done; the containers above count them too.
@@ -452,7 +465,7 @@ class UserTaskStatus(MPTTModel):
 
     def set_name(self, name: str) -> None:
         """Renames this node and those above it that the caller did not name himself."""
-        progress.record(self, partial(rollup.rename, name=name), name=name[:TEXT])
+        progress.record(self, partial(transitions.rename, name=name), name=name[:MAX_TEXT_LENGTH])
 
     def succeed(self) -> None:
         """Marks the task as done. Inside its body a later failure still overrules this."""
@@ -468,11 +481,11 @@ class UserTaskStatus(MPTTModel):
 
     def _decide(self, phase: Phase, message: str = "") -> None:
         shown = {"phase": phase, "state": phase.state} if self.phase in REPLACES[phase] else {}
-        progress.record(self, partial(rollup.change, phase=phase, message=message), **shown)
+        progress.record(self, partial(transitions.change, phase=phase, message=message), **shown)
 
     def retry(self) -> None:
         """Marks the task as waiting for its next attempt."""
-        rollup.change(self, Phase.RETRYING)
+        transitions.change(self, Phase.RETRYING)
 
     def cancel(self, force: bool = False) -> Cancellation:
         """Cancels this node and all below it.
@@ -508,7 +521,7 @@ class UserTaskStatus(MPTTModel):
         if url:
             _WEB_ADDRESS(url)
         artifact = UserTaskArtifact(
-            status=self, name=name[:TEXT], text=text, url=url, content_type=content_type
+            status=self, name=name[:MAX_TEXT_LENGTH], text=text, url=url, content_type=content_type
         )
         if self.pk is None:
             return artifact
@@ -588,4 +601,4 @@ class UserTaskArtifact(models.Model):
         super().save(*args, update_fields=update_fields, **kwargs)
 
 
-models.signals.post_delete.connect(files.delete_with_row, sender=UserTaskArtifact)
+models.signals.post_delete.connect(artifact_files.delete_with_row, sender=UserTaskArtifact)

@@ -23,20 +23,15 @@ from celery.signals import (
 )
 from django.db import close_old_connections, transaction
 
-from . import (
-    capture,
-    growth,
-    handlers,
-    interception,
-    progress,
-    statements,
-    user_task_stopped,
-    workflow_finished,
-)
+from . import user_task_stopped, workflow_finished
 from .conf import settings
+from .db import connections
+from .lifecycle import progress
 from .models import UserTaskStatus
-from .signatures import Call, is_user_task
-from .signatures import plan as planned
+from .queues.celery import autocapture, gate, handlers, spawning, submission
+from .queues.celery.context import HEADER, current_submission, note_tracking, when_tracking
+from .queues.celery.planner import Call, is_user_task
+from .queues.celery.planner import plan_canvas as planned
 
 __all__ = [
     "celery_app",
@@ -51,9 +46,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-handlers.install_gate()
-interception.install()
-growth.install()
+gate.install_gate()
+autocapture.install()
+spawning.install()
 
 
 def create_user_task(
@@ -68,7 +63,7 @@ def create_user_task(
     handlers.pass_on(headers, body)
     described = body if isinstance(body, dict) else headers
     task = celery_app.tasks.get(sender)
-    if capture.HEADER in described or capture.submission() or task is None:
+    if HEADER in described or current_submission() or task is None:
         return
     if not is_user_task(task):
         return
@@ -77,11 +72,11 @@ def create_user_task(
         return
     call = Call(task, sender, described["id"], tuple(args), dict(kwargs), awaits=False)
     try:
-        user_id = interception.user_id_of(call)
+        user_id = autocapture.user_id_of(call)
         plan, _ = planned(task.signature(args, kwargs, task_id=described["id"]), keep_ids=True)
         if plan is not None:
-            root = capture.store(plan, user_id=user_id)
-            described[capture.HEADER] = root.tree_id
+            root = submission.store(plan, user_id=user_id)
+            described[HEADER] = root.tree_id
     except Exception as error:
         if settings.STRICT:
             raise
@@ -99,14 +94,14 @@ def listen() -> None:
     after_task_publish.connect(note_published)
 
 
-capture.when_tracking(listen)
+when_tracking(listen)
 
 
 @task_prerun.connect
 def start_user_task(sender: Any = None, **kwargs: Any) -> None:
     """Drops database connections that are too old before a task starts to use them."""
-    if sender is not None and getattr(sender.request, capture.HEADER, None) is not None:
-        capture.note_tracking()
+    if sender is not None and getattr(sender.request, HEADER, None) is not None:
+        note_tracking()
     try:
         connection = transaction.get_connection()
     except Exception:
@@ -164,13 +159,13 @@ def task_is_over(sender: Any = None, state: str | None = None, **kwargs: Any) ->
 @worker_init.connect
 def gate_tasks(**kwargs: Any) -> None:
     """Puts the gate before tasks with a ``before_start`` of their own."""
-    handlers.gate_tasks()
+    gate.gate_tasks()
 
 
 @worker_process_init.connect
 def keep_connections(**kwargs: Any) -> None:
     """Spares the tasks of a child process the wait for a database connection."""
-    statements.keep_connections()
+    connections.keep_connections()
 
 
 @worker_process_shutdown.connect

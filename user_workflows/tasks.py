@@ -13,38 +13,24 @@ from celery.exceptions import (
     Ignore,
     Reject,
     Retry,
-    SoftTimeLimitExceeded,
-    TimeLimitExceeded,
-    WorkerLostError,
 )
 from django.utils.timezone import now
-from django.utils.translation import gettext
 
-from . import execution, progress, rollup, signatures, trees
 from .conf import settings
+from .db.connections import status_connection
 from .exceptions import TaskCanceledException
+from .lifecycle import execution, progress, transitions
+from .maintenance.deletion import purge
+from .maintenance.reaper import reap
 from .models import UserTaskStatus
 from .phases import Phase
-from .purging import purge
-from .reaper import reap
+from .planning.naming import bound_arguments
+from .queues.celery.errors import error_message
 
 logger = logging.getLogger(__name__)
 
+
 T = TypeVar("T")
-
-
-def in_words(error: BaseException) -> str:
-    """Why a task failed, for its user."""
-    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
-        limit = next((arg for arg in error.args if isinstance(arg, int | float)), None)
-        if limit is None:
-            return gettext("It took longer than it was allowed to.")
-        return gettext("It took longer than the %(limit)s seconds it was allowed to.") % {
-            "limit": limit
-        }
-    if isinstance(error, WorkerLostError):
-        return gettext("The process that ran it has died: %(error)s") % {"error": error}
-    return str(error) or type(error).__name__
 
 
 class UserTaskMixin:
@@ -90,7 +76,7 @@ class UserTaskMixin:
             if run is None or not run.node.allow_failure:
                 raise
             logger.warning("A task that may fail has failed.", exc_info=True)
-            rollup.change(self.status, Phase.FAILED, message=in_words(error))
+            transitions.change(self.status, Phase.FAILED, message=error_message(error))
             return None
 
     @classmethod
@@ -116,8 +102,8 @@ class UserTaskMixin:
         """
         run = getattr_static(cls, "run")
         if isinstance(run, staticmethod):
-            return signatures.bound_arguments(run.__func__, *args, **kwargs)
-        return signatures.bound_arguments(run, None, *args, **kwargs)
+            return bound_arguments(run.__func__, *args, **kwargs)
+        return bound_arguments(run, None, *args, **kwargs)
 
     @property
     def status(self) -> UserTaskStatus:
@@ -131,8 +117,8 @@ class UserTaskMixin:
         status: UserTaskStatus | None = getattr(request, "user_workflow_status", None)
         if status is not None and run is not None and run.buffered:
             if monotonic() - request.user_workflow_read_at >= progress.INTERVAL:
-                if not trees.connection().in_atomic_block and progress.try_to_flush(run):
-                    rollup.sync(status)
+                if not status_connection().in_atomic_block and progress.try_to_flush(run):
+                    transitions.sync(status)
                 request.user_workflow_read_at = monotonic()
             return status
         status = UserTaskStatus.objects.filter(task_id=request.id).first()

@@ -19,13 +19,14 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from . import archives, deleting, drawings, outline
 from .conf import settings
-from .failures import failures
+from .maintenance.deletion import delete_workflow
 from .models import UserTaskArtifact, UserTaskStatus
-from .paths import Paths
 from .permissions import WorkflowPermission
 from .phases import Phase
+from .reports import archives, graph_formats, tree_json
+from .reports.failures import failures
+from .reports.paths import Paths
 from .serializers import ArtifactSerializer, StatusSerializer
 
 #: The most levels, and children of each container, that one answer shows.
@@ -131,7 +132,7 @@ class StatusViewSet(  # type: ignore[override]
         if instance.parent_id is not None:
             raise Conflict("Only a whole workflow can be deleted, not a part of one.")
         try:
-            deleting.delete(instance)
+            delete_workflow(instance)
         except (ProtectedError, RestrictedError) as error:
             raise Conflict("Something else on this site needs this workflow.") from error
         except IntegrityError:
@@ -165,18 +166,18 @@ class StatusViewSet(  # type: ignore[override]
         since, bounds = self._since(), self._bounds()
         # Whatever one has seen of this state, nothing has changed since.
         asked = request.query_params.urlencode() if since is None else "since"
-        tag = _tag([str(node.uuid), *outline.fingerprint(node), asked])
+        tag = _tag([str(node.uuid), *tree_json.fingerprint(node), asked])
         if tag in request.headers.get("If-None-Match", ""):
             return HttpResponse(status=304, headers={"ETag": tag})
-        version = outline.version()
+        version = tree_json.version()
         top = node.tree()
         body: dict[str, Any] = {"settled": top.is_settled}
         if since is not None:
-            changed = outline.changes(top, since)
+            changed = tree_json.changes(top, since)
             body["reset"], body["changed"] = changed is None, changed or []
         else:
             try:
-                body["tree"] = outline.outline(top, bounds)
+                body["tree"] = tree_json.nested_json(top, bounds)
             except ValueError:
                 raise ValidationError({"after": "This is no child of the node."}) from None
         return Response({"version": version, **body}, headers={"ETag": tag})
@@ -226,22 +227,24 @@ class StatusViewSet(  # type: ignore[override]
     def graph(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Which task waits for which: ``as=node-link`` (JSON), ``mermaid`` or ``dot``."""
         kind = request.query_params.get("as", "node-link")
-        graph = drawings.named(self.get_object().graph())
+        graph = graph_formats.named(self.get_object().graph())
         if kind == "node-link":
             return Response(nx.node_link_data(graph, edges="edges"))
         if kind == "mermaid":
-            return HttpResponse(drawings.mermaid(graph), content_type="text/plain; charset=utf-8")
+            return HttpResponse(
+                graph_formats.mermaid(graph), content_type="text/plain; charset=utf-8"
+            )
         if kind == "dot":
-            return HttpResponse(drawings.dot(graph), content_type="text/plain; charset=utf-8")
+            return HttpResponse(graph_formats.dot(graph), content_type="text/plain; charset=utf-8")
         raise ValidationError({"as": "One of node-link, mermaid, dot."})
 
-    def _bounds(self) -> outline.Bounds:
+    def _bounds(self) -> tree_json.Bounds:
         after = self.request.query_params.get("after")
         try:
             child = UUID(after) if after else None
         except ValueError:
             raise ValidationError({"after": "The uuid of a child of this node."}) from None
-        return outline.Bounds(
+        return tree_json.Bounds(
             depth=self._number("depth", 3, MOST_DEPTH),
             children=self._number("children", 50, MOST_CHILDREN),
             phases=self._phases(),
@@ -264,7 +267,7 @@ class StatusViewSet(  # type: ignore[override]
     def _since(self) -> Any:
         given = self.request.query_params.get("since")
         try:
-            return outline.since(given) if given is not None else None
+            return tree_json.since(given) if given is not None else None
         except ValueError:
             raise ValidationError({"since": "The version of an earlier answer."}) from None
 

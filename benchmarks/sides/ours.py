@@ -12,12 +12,16 @@ from django.contrib.auth import get_user_model
 from django.utils.timezone import now
 
 from tests.integration.planned import container, leaf
-from user_workflows import capture, containers, purging, rollup, user_task_stopped
-from user_workflows import progress as writing
+from user_workflows import user_task_stopped
 from user_workflows.canvas import chord, workflow
-from user_workflows.execution import Execution
+from user_workflows.lifecycle import progress as writing
+from user_workflows.lifecycle import steps, transitions
+from user_workflows.lifecycle.execution import Execution
+from user_workflows.maintenance import deletion
+from user_workflows.maintenance.deletion import AT_ONCE
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
+from user_workflows.queues.celery import submission
 
 from .. import tasks
 from ..measure import measured
@@ -64,7 +68,7 @@ def tracking(items: int, user_id: int) -> float:
 
 def _stored(size: int, user_id: int) -> UserTaskStatus:
     header = container(NodeType.GROUP, "group", [leaf("step") for _ in range(size)])
-    return capture.store(
+    return submission.store(
         container(NodeType.CHORD, "chord", [header, leaf("body")]), user_id=user_id
     )
 
@@ -97,7 +101,7 @@ def settle(at: float, announced: bool) -> dict[str, Any]:
     if announced:
         user_task_stopped.connect(stopped)
     time.sleep(max(0.0, at - time.time()))
-    won = [node.pk for node in _mine if rollup.settle(node, Phase.SUCCEEDED, attempt=1)]
+    won = [node.pk for node in _mine if transitions.settle(node, Phase.SUCCEEDED, attempt=1)]
     end = time.time()
     user_task_stopped.disconnect(stopped)
     return {"end": end, "won": dict(sent if announced else Counter(won))}
@@ -193,14 +197,14 @@ def progress(times: int, user_id: int) -> dict[str, float]:
         for _ in range(times):
             run.add(completed=1)
             writing.flush(run)
-            containers.roll_up(tree_id, every=timedelta(0))
+            steps.roll_up(tree_id, every=timedelta(0))
 
     return measured(write)
 
 
 def longest_progress(seconds_idle: float, user_id: int) -> float:
     """The longest that one write of progress takes, until nobody has purged for a while."""
-    root = capture.store(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
+    root = submission.store(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
     node = objects.get(parent=root)
     longest, until = 0.0, time.perf_counter() + seconds_idle
     while time.perf_counter() < until:
@@ -213,13 +217,13 @@ def longest_progress(seconds_idle: float, user_id: int) -> float:
 
 def purge(workflows: int) -> dict[str, float]:
     """Deletes all workflows of a site that are older than 30 days."""
-    return measured(lambda: list(purging.purge(now() - timedelta(days=30))))
+    return measured(lambda: list(deletion.purge(now() - timedelta(days=30))))
 
 
 def purge_some(workflows: int) -> dict[str, float]:
     """Deletes as many; what one of them took."""
-    used = measured(lambda: next(purging.purge(now() - timedelta(days=30))))
-    return {**used, "seconds": used["seconds"] / purging.AT_ONCE * 1000}
+    used = measured(lambda: next(deletion.purge(now() - timedelta(days=30))))
+    return {**used, "seconds": used["seconds"] / AT_ONCE * 1000}
 
 
 def others(count: int) -> list[int]:

@@ -16,7 +16,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
 from tests.acceptance import harness  # noqa: E402
-from user_workflows import handlers, user_task_stopped, workflow_finished  # noqa: E402
+from user_workflows import user_task_stopped, workflow_finished  # noqa: E402
+from user_workflows.queues.celery import recording  # noqa: E402
 
 app = harness.make_app(
     os.environ[harness.QUEUE],
@@ -37,7 +38,7 @@ def end_with_the_tests() -> None:
 threading.Thread(target=end_with_the_tests, daemon=True).start()
 
 if os.environ.get("ACCEPTANCE_IMPATIENT"):
-    handlers.BACK_OFF = (0.1, 0.1)
+    recording.BACK_OFF = (0.1, 0.1)
 
 
 @receiver(user_task_stopped)

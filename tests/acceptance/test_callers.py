@@ -16,10 +16,10 @@ from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, until
 from tests.acceptance.shapes import CELERYS, MAPPED, SHAPES, Parts
 from tests.acceptance.trees import bodies, drain, leaf, phases, settled, show, step
-from user_workflows import trees
 from user_workflows.canvas import chain, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.tree import integrity
 
 REUSABLE = [name for name in SHAPES if "generator" not in name and name not in MAPPED]
 
@@ -79,7 +79,7 @@ def test_chunks_within_a_canvas_end(worker: Worker, user: Any) -> None:
     root = settled(workflow(canvas, user=user).delay())
 
     assert {leaf.phase for leaf in root.tree().leaves()} == {Phase.SUCCEEDED}, show(root)
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     assert len(list(root.tree().walk())) < 10
 
 
@@ -203,7 +203,7 @@ def test_user_tasks_sent_by_themselves_become_one_tree(worker: Worker, user: Any
     assert phases(root) == dict.fromkeys(names, Phase.SUCCEEDED), show(root)
     assert root.phase == Phase.SUCCEEDED
     assert bodies(worker, root) == dict.fromkeys(names, 1)
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
 
 
 @pytest.mark.parametrize("worker", ["prefork", "protocol-1"], indirect=True)

@@ -19,10 +19,10 @@ from tests.acceptance.trees import (
     show,
     step,
 )
-from user_workflows import handlers
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.queues.celery import handlers
 
 DONE, CANCELED, SKIPPED = Phase.SUCCEEDED, Phase.CANCELED, Phase.SKIPPED
 

@@ -17,9 +17,9 @@ from tests.acceptance.trees import (
     show,
     step,
 )
-from user_workflows import trees
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.phases import Phase
+from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
 #: The ways to fail, and the words that the user reads then.
@@ -99,7 +99,7 @@ def test_a_failure_stops_what_waits_for_it_and_nothing_else(
     assert errors(root) == [WAYS[way]]
     assert [failure.name for failure in root.failures()] == ["x"]
     assert root.completed_steps <= root.total_steps == len(others) + 1
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     assert_signals_were_sent_once(worker, root)
 
 

@@ -21,10 +21,11 @@ from tests.acceptance import tasks
 from tests.acceptance.harness import Worker, until
 from tests.acceptance.services import PostgreSQL, Redis
 from tests.acceptance.trees import caused, drain, errors, leaf, phases, settled, show, step
-from user_workflows import reaper, trees
 from user_workflows.canvas import chain, chord, group, workflow
+from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
 
@@ -118,7 +119,7 @@ def test_a_killed_worker_that_does_it_again_lets_a_task_grow_once(private: Any, 
     names = {"a", "again.x.x", "again.x.y", "body"}
     assert phases(after) == dict.fromkeys(names, DONE), show(after)
     assert after.total_steps == after.completed_steps == 4
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     assert len(worker.events("ran", "again.x")) == len(worker.events("ran", "body")) == 1
 
 

@@ -19,10 +19,10 @@ from tests.acceptance.trees import (
     show,
     step,
 )
-from user_workflows import trees
 from user_workflows.canvas import chain, chord, group, tracked, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
+from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
 
@@ -55,7 +55,7 @@ PLACES: dict[str, tuple[Any, Any]] = {
 
 
 def sound(worker: Worker, root: UserTaskStatus) -> None:
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     tree = root.tree()
     assert (root.completed_steps, root.total_steps) == (tree.completed_steps, tree.total_steps)
     drain(worker)
@@ -100,7 +100,7 @@ def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -
     assert (after.completed_steps, after.total_steps) == (5, 5)
     assert len(worker.events("ran", "in time")) == 3
     assert len(worker.events("ran", "in time.x")) == len(worker.events("ran", "in time.x.y")) == 1
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     assert_signals_were_sent_once(worker, after)
     assert tasks.total(root.result.get(timeout=10)) == expected(2)
 

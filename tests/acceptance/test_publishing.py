@@ -10,10 +10,10 @@ from kombu.messaging import Producer
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, make_app
 from tests.acceptance.trees import bodies, caused, errors, leaf, phases, settled, show, step
-from user_workflows import trees
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
 
@@ -117,4 +117,4 @@ def test_a_broker_that_breaks_part_way_leaves_nothing_hanging(
     assert all(name in {node.name for node in failed} for name in caused(root).values())
     ran = {name for name, phase in expected.items() if phase is DONE}
     assert bodies(worker, root) == dict.fromkeys(ran, 1)
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []

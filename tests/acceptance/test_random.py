@@ -8,9 +8,10 @@ from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Event, Worker, is_redis
 from tests.acceptance.shapes import CELERYS, OURS
 from tests.acceptance.trees import settled, show
-from user_workflows import graph, trees
+from user_workflows import graph
 from user_workflows.canvas import workflow
 from user_workflows.phases import Phase
+from user_workflows.tree import integrity
 
 SEEDS = range(20 if is_redis() else 8)
 KINDS = ["chain", "group", "chord"] * 3 + ["task"] * 4
@@ -79,7 +80,7 @@ def test_what_has_run_is_what_celery_runs_each_once_and_in_order(worker: Worker,
         assert root.phase == Phase.SUCCEEDED, show(root)
         assert sorted(event.task_id for event in ran) == ids(root, Phase.SUCCEEDED), show(root)
         assert_in_order(root, ran)
-        assert trees.faults(root.tree_id) == []
+        assert integrity.find_faults(root.tree_id) == []
         if seed in plain:
             assert submitted.result.get(timeout=PATIENCE) == plain[seed].get(timeout=PATIENCE)
             assert inputs(ran) == inputs(worker.events(tag=f"plain {seed}")), f"seed {seed}"
@@ -100,7 +101,7 @@ def test_what_waits_for_a_failure_is_skipped_and_all_else_runs(worker: Worker, u
         prevented = graph.prevented(graph.dependencies(tree), failed)
         assert sorted(leaf.task_id for leaf in prevented) == ids(root, Phase.SKIPPED), show(root)
         assert root.phase == (Phase.FAILED if failed else Phase.SUCCEEDED)
-        assert trees.faults(root.tree_id) == []
+        assert integrity.find_faults(root.tree_id) == []
 
 
 def ids(root: Any, *phases: Phase) -> list[str]:

@@ -12,10 +12,10 @@ from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, is_redis, until
 from tests.acceptance.shapes import CELERYS, ENDLESS, FEW, LARGE, MAPPED, OURS, SHAPES, Parts
 from tests.acceptance.trees import assert_signals_were_sent_once, settled, show
-from user_workflows import trees
 from user_workflows.canvas import workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.tree import integrity
 
 _CANVAS = {"celery's": CELERYS, "ours": OURS}
 # Whose canvas it is decides what is planned, and does not matter to the result backend.
@@ -97,7 +97,7 @@ def test_every_task_runs_once_under_the_id_in_the_tree(
 
     assert {node.phase for node in nodes} == {Phase.SUCCEEDED}, show(root)
     assert all(node.is_settled for node in nodes), show(root)
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     assert root.completed_steps == root.total_steps == len(leaves), show(root)
     if name not in MAPPED:
         ran = Counter(event.task_id for event in worker.events(tag=f"{name}, {whose}"))
@@ -118,7 +118,7 @@ def test_all_are_run_once_and_counted(worker: Worker, user: Any, name: str) -> N
     ran = Counter(event.task_id for event in worker.events(tag=name))
     assert ran == Counter(leaf.task_id for leaf in leaves)
     assert submitted.result.get(timeout=PATIENCE) == expected
-    assert trees.faults(root.tree_id) == []
+    assert integrity.find_faults(root.tree_id) == []
     assert_signals_were_sent_once(worker, root)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, until
 from user_workflows.canvas import tracked
+from user_workflows.fields import ERROR_ARTIFACT
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
-from user_workflows.rollup import ERROR
 
 
 def step(task: Any, name: str, *values: Any, allow_failure: bool = False, **arguments: Any) -> Any:
@@ -50,7 +50,7 @@ def phases(root: UserTaskStatus) -> dict[str, Phase]:
 
 def errors(node: UserTaskStatus) -> list[str]:
     """Why a node failed, in words."""
-    artifacts: Any = UserTaskArtifact.objects.filter(status=node, name=ERROR)
+    artifacts: Any = UserTaskArtifact.objects.filter(status=node, name=ERROR_ARTIFACT)
     return list(artifacts.order_by("pk").values_list("text", flat=True))
 
 

@@ -13,10 +13,12 @@ from django.core.management import call_command
 from django.db import transaction
 from django.utils.timezone import now
 
-from user_workflows import capture, containers, progress, reaper, rollup
-from user_workflows.execution import Execution
+from user_workflows.lifecycle import containers, progress, transitions
+from user_workflows.lifecycle.execution import Execution
+from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
+from user_workflows.queues.celery import submission
 
 from .checks import assert_intact
 from .crew import PATIENCE, Member, Result
@@ -35,7 +37,7 @@ def enter(pk: int) -> Execution | None:
     if node.settled_at is not None or node.phase in TERMINAL:
         return None
     attempt = node.attempts
-    if not rollup.begin(node, attempt, last_seen_at=now()):
+    if not transitions.begin(node, attempt, last_seen_at=now()):
         return None
     containers.mark_running(node.parent_id)
     return Execution(node, attempt, buffered=True)
@@ -48,7 +50,7 @@ def work(run: Execution, steps: int) -> None:
 
 
 def end(run: Execution, phase: Phase, message: str = "") -> bool:
-    return rollup.settle(run.node, phase, message=message, attempt=run.attempt)
+    return transitions.settle(run.node, phase, message=message, attempt=run.attempt)
 
 
 # -- finishing ------------------------------------------------------------------------------------
@@ -110,18 +112,18 @@ def end_the_same(me: Member, leaves: list[int]) -> list[tuple[int, str]]:
         me.together()
         event = (me.rank + number) % 4
         if event == 3:
-            rollup.retry(node, node.attempts)
+            transitions.retry(node, node.attempts)
             continue
         phase = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED)[event]
         message = f"said by {me.rank}" if phase is Phase.FAILED else ""
-        if rollup.settle(node, phase, message=message):
+        if transitions.settle(node, phase, message=message):
             won.append((pk, str(phase)))
     return won
 
 
 def settle_again(me: Member, leaves: list[int]) -> int:
     """As a redelivered message or a second signal would have it; how many it settled."""
-    return sum(rollup.settle(read(pk), Phase.SUCCEEDED) for pk in leaves)
+    return sum(transitions.settle(read(pk), Phase.SUCCEEDED) for pk in leaves)
 
 
 # -- canceling ------------------------------------------------------------------------------------
@@ -199,7 +201,7 @@ def _run(pk: int, dice: Any, seen: dict[str, Any]) -> None:
             work(run, 1)
         turn = dice.random()
         if turn < 0.25:
-            rollup.retry(run.node, run.attempt)
+            transitions.retry(run.node, run.attempt)
         elif turn < 0.35:
             read(pk).fail("It gave up.")  # A verdict in the body; the leaf stays open.
             end(run, Phase.SUCCEEDED)
@@ -243,7 +245,7 @@ def submit(me: Member, user_id: int, count: int) -> list[int]:
     me.together()
     for number in range(count):
         if number % 2:
-            made.append(capture.store(group_of(2), user_id=user_id).pk)
+            made.append(submission.store(group_of(2), user_id=user_id).pk)
         else:
             row = {"user_id": user_id, "name": "r", "task_class": "t", "total_steps": 1}
             made.append(objects.create(task_id=str(uuid4()), **row).pk)
@@ -288,7 +290,7 @@ def settle_share(me: Member, leaves: list[int]) -> tuple[float, float]:
     me.together()
     start = time.time()
     for node in share:
-        rollup.settle(node, Phase.SUCCEEDED, attempt=1)
+        transitions.settle(node, Phase.SUCCEEDED, attempt=1)
     return start, time.time()
 
 

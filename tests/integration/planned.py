@@ -7,10 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from tests.helpers import a_user
-from user_workflows import capture
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
+from user_workflows.queues.celery import submission
 
 #: Leaves of the inner groups of ``nested``: one for each process.
 WIDTH = 8
@@ -56,7 +56,7 @@ def group_of(count: int, name: str = "root") -> PlanNode:
 
 def stored(plan: PlanNode) -> UserTaskStatus:
     """The root of the plan's tree, in the database."""
-    return capture.store(plan, user_id=a_user().pk)
+    return submission.store(plan, user_id=a_user().pk)
 
 
 def by_name(root: UserTaskStatus) -> dict[str, UserTaskStatus]:

@@ -10,9 +10,12 @@ from django.utils.timezone import now
 
 from tests import tasks
 from tests.helpers import queries
-from user_workflows import capture, containers, execution, handlers, reaper, rollup, trees
+from user_workflows.lifecycle import containers, execution, steps, transitions
+from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
+from user_workflows.queues.celery import gate, handlers, submission
+from user_workflows.tree.nodes import read_tree
 
 from .planned import by_name, container, group_of, leaf, nested, stored
 
@@ -24,7 +27,7 @@ def wide(db: None) -> UserTaskStatus:
     """A group of 1,000, of which one has started and none has ended."""
     root = stored(group_of(1000))
     first = objects.filter(parent=root).order_by("lft")[0]
-    rollup.begin(first, 1, last_seen_at=now())
+    transitions.begin(first, 1, last_seen_at=now())
     containers.mark_running(root.pk)
     return root
 
@@ -41,7 +44,7 @@ def autocommit(transactional_db: None) -> None:
 def test_the_end_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> None:
     node = leaves(wide)[0]
     with queries() as sent:
-        rollup.settle(node, Phase.SUCCEEDED, attempt=1)
+        transitions.settle(node, Phase.SUCCEEDED, attempt=1)
     assert len(sent) <= 2, "\n".join(sent)
 
 
@@ -51,7 +54,7 @@ def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> Non
     tasks.plain.push_request(id=node.task_id, retries=0, user_workflow=wide.pk, is_eager=False)
     try:
         with queries() as sent:
-            handlers.gate(tasks.plain)
+            gate.gate(tasks.plain)
         assert objects.get(pk=node.pk).phase == Phase.RUNNING
     finally:
         execution.leave(tasks.plain.request.user_workflow_run)
@@ -62,7 +65,7 @@ def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> Non
 def test_a_start_in_what_has_started_already(db: None) -> None:
     """However deep it is: what contains that is not looked at."""
     nodes = by_name(stored(nested()))
-    rollup.begin(nodes["0"], 1, last_seen_at=now())
+    transitions.begin(nodes["0"], 1, last_seen_at=now())
     containers.mark_running(nodes["left"].pk)
     with queries() as sent:
         containers.mark_running(nodes["right"].pk)
@@ -84,7 +87,7 @@ def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int)
     root = stored(container(NodeType.CHORD, "root", [header, leaf("body")]))
     node = by_name(root)["3"]
     with queries() as sent:
-        rollup.settle(node, Phase.FAILED, message="It broke.")
+        transitions.settle(node, Phase.FAILED, message="It broke.")
     assert len(sent) <= 18, "\n".join(sent)
 
 
@@ -92,10 +95,10 @@ def test_a_failure_for_which_nothing_waits_any_more_takes_no_lock(autocommit: No
     header = container(NodeType.GROUP, "header", [leaf(name) for name in "abc"])
     nodes = by_name(stored(container(NodeType.CHORD, "root", [header, leaf("body")])))
     others = by_name(stored(group_of(2)))
-    rollup.settle(nodes["a"], Phase.FAILED)
+    transitions.settle(nodes["a"], Phase.FAILED)
     for node in (nodes["b"], others["0"]):
         with queries() as sent:
-            rollup.settle(node, Phase.FAILED)
+            transitions.settle(node, Phase.FAILED)
         assert len(sent) == (5 if node is nodes["b"] else 6), "\n".join(sent)
 
 
@@ -168,21 +171,21 @@ def test_hot_statements_use_an_index(background: None) -> None:
     nodes = by_name(root)
     hot: dict[str, list[str]] = {}
     with queries() as hot["end of a leaf"]:
-        rollup.settle(nodes["0"], Phase.SUCCEEDED)
+        transitions.settle(nodes["0"], Phase.SUCCEEDED)
     with queries() as hot["failure"]:
-        rollup.settle(nodes["1"], Phase.FAILED, message="It broke.")
+        transitions.settle(nodes["1"], Phase.FAILED, message="It broke.")
     with queries() as hot["tree"]:
-        trees.read(root.pk)
+        read_tree(root.pk)
     with queries() as hot["part of a tree"]:
         nodes["left"].tree()
     with queries() as hot["look-up"]:
         list(objects.filter(task_id=nodes["2"].task_id).order_by().values_list("pk"))
     with queries() as hot["roll-up"]:
-        containers.roll_up(root.pk, every=handlers.progress.ROLL_UP_EVERY)
+        steps.roll_up(root.pk, every=handlers.progress.ROLL_UP_EVERY)
     with queries() as hot["cancel"]:
         root.cancel()
     with queries() as hot["submission"]:
-        capture.store(nested(), user_id=root.user_id)
+        submission.store(nested(), user_id=root.user_id)
     with queries() as hot["list"]:
         list(objects.roots().for_user(root.user_id).order_by("-created")[:50])
     with queries() as hot["reaper"]:

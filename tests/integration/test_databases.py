@@ -13,10 +13,12 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from tests.helpers import a_user, queries
-from user_workflows import capture, rollup, signals
+from user_workflows import signals
+from user_workflows.lifecycle import transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
+from user_workflows.queues.celery import submission
 
 from .checks import assert_bounds, assert_settled
 from .planned import by_name, container, group_of, leaf, nested, stored
@@ -60,7 +62,7 @@ def deep(levels: int) -> PlanNode:
 def test_a_wide_tree_is_stored_in_order_at_a_constant_price() -> None:
     plan = group_of(1000)
     with queries() as sent:
-        root = capture.store(plan, user_id=a_user().pk)
+        root = submission.store(plan, user_id=a_user().pk)
 
     names = objects.filter(parent=root).order_by("lft").values_list("name", flat=True)
     assert list(names) == [str(i) for i in range(1000)]
@@ -82,7 +84,7 @@ def assert_bounds_of_wide(root: UserTaskStatus) -> None:
 
 @pytest.mark.django_db
 def test_a_deep_tree_is_stored_and_read_as_planned() -> None:
-    root = capture.store(deep(60), user_id=a_user().pk)
+    root = submission.store(deep(60), user_id=a_user().pk)
 
     assert_bounds(root.pk)
     node = root.tree()
@@ -96,7 +98,7 @@ def test_a_deep_tree_is_stored_and_read_as_planned() -> None:
 def test_the_key_of_each_row_belongs_to_its_task() -> None:
     """Also where the database does not tell the keys of inserted rows."""
     plan = nested()
-    root = capture.store(plan, user_id=a_user().pk)
+    root = submission.store(plan, user_id=a_user().pk)
 
     parents = {child.task_id: node.task_id for node in plan.walk() for child in node.children}
     found = objects.filter(tree_id=root.pk).exclude(parent=None)
@@ -111,7 +113,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
     long = "x" * 1000
     flat = leaf(long)
     flat.name = long[:255]
-    root = capture.store(
+    root = submission.store(
         container(NodeType.GROUP, "group", [flat]), user_id=a_user().pk, action=long, subject=long
     )
     status = objects.get(parent=root)
@@ -132,7 +134,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
 @pytest.mark.django_db
 def test_texts_are_not_limited_to_the_basic_plane() -> None:
     plan = container(NodeType.GROUP, EMOJI, [leaf(EMOJI)])
-    root = capture.store(plan, user_id=a_user().pk, action=EMOJI, subject=EMOJI)
+    root = submission.store(plan, user_id=a_user().pk, action=EMOJI, subject=EMOJI)
     status = objects.get(parent=root)
     status.set_state(EMOJI)
     status.add_artifact(EMOJI, text=EMOJI)
@@ -153,7 +155,7 @@ def test_a_message_that_the_database_cannot_hold_still_fails_the_task(
     root = stored(group_of(1))
     status = objects.get(parent=root)
 
-    rollup.settle(status, Phase.FAILED, message=f"No such file: a{bad}b")
+    transitions.settle(status, Phase.FAILED, message=f"No such file: a{bad}b")
 
     status.refresh_from_db()
     assert status.settled_at is not None
@@ -189,7 +191,7 @@ def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
 def test_names_that_the_database_cannot_hold_do_not_stop_a_submission(bad: str) -> None:
     a = container(NodeType.GROUP, f"group{bad}", [leaf(f"a{bad}")])
-    root = capture.store(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
+    root = submission.store(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
 
     objects.get(parent=root).set_name(f"b{bad}")
 
@@ -216,9 +218,9 @@ def test_a_failure_in_a_transaction_skips_and_explains() -> None:
     root = stored(nested())
     nodes = by_name(root)
     with transaction.atomic():
-        rollup.settle(nodes["0"], Phase.FAILED, message="It broke.")
+        transitions.settle(nodes["0"], Phase.FAILED, message="It broke.")
     for i in range(1, 8):
-        rollup.settle(nodes[str(i)], Phase.SUCCEEDED)
+        transitions.settle(nodes[str(i)], Phase.SUCCEEDED)
 
     nodes = by_name(root)
     assert_settled(root.pk)
@@ -233,7 +235,7 @@ def test_a_failure_that_is_rolled_back_has_not_happened() -> None:
     root = stored(nested())
     nodes = by_name(root)
     with transaction.atomic():
-        rollup.settle(nodes["0"], Phase.FAILED, message="It broke.")
+        transitions.settle(nodes["0"], Phase.FAILED, message="It broke.")
         transaction.set_rollback(True)
 
     assert {n.phase for n in by_name(root).values()} == {Phase.PENDING}

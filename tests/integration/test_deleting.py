@@ -13,9 +13,10 @@ from django.test import Client
 from django.utils.timezone import now
 from rest_framework.test import APIClient
 
-from user_workflows import capture, containers, rollup
+from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
+from user_workflows.queues.celery import spawning
 
 from .interleaving import MANY, Between, interrupted
 from .planned import by_name, container, leaf, stored
@@ -24,7 +25,9 @@ Act = Callable[[UserTaskStatus], object]
 
 
 def grow(status: UserTaskStatus) -> None:
-    capture.graft(status, container(NodeType.GROUP, "sent", [leaf("more"), leaf("and more")]))
+    spawning.attach_subtree(
+        status, container(NodeType.GROUP, "sent", [leaf("more"), leaf("and more")])
+    )
 
 
 def leave(status: UserTaskStatus) -> None:
@@ -32,11 +35,11 @@ def leave(status: UserTaskStatus) -> None:
 
 
 def finish(status: UserTaskStatus) -> None:
-    rollup.settle(status, Phase.SUCCEEDED, attempt=1)
+    transitions.settle(status, Phase.SUCCEEDED, attempt=1)
 
 
 def fail(status: UserTaskStatus) -> None:
-    rollup.settle(status, Phase.FAILED, message="No ink.", attempt=1)
+    transitions.settle(status, Phase.FAILED, message="No ink.", attempt=1)
 
 
 def delete(status: UserTaskStatus) -> None:
@@ -59,7 +62,7 @@ def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) ->
     for at in range(MANY):
         root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
         status = by_name(root)["a"]
-        rollup.begin(status, 1)
+        transitions.begin(status, 1)
         rows = UserTaskStatus.objects.filter(tree_id=root.pk)
         if not interrupted(partial(act, status), rows.delete, at, Between):
             break
@@ -72,7 +75,7 @@ def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server
     for at in range(MANY):
         root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
         status = by_name(root)["a"]
-        rollup.begin(status, 1)
+        transitions.begin(status, 1)
 
         def beside(status: UserTaskStatus = status) -> None:
             with suppress(IntegrityError, UserTaskStatus.DoesNotExist):  # The node is gone.

@@ -12,11 +12,12 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from tests.helpers import signals
-from user_workflows import capture, containers, rollup
-from user_workflows.announcing import announce
+from user_workflows.lifecycle import containers, steps, transitions
+from user_workflows.lifecycle.notifications import announce
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
-from user_workflows.trees import TreeNode
+from user_workflows.queues.celery import spawning
+from user_workflows.tree.nodes import TreeNode
 
 from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
@@ -29,7 +30,7 @@ Act = Callable[[Tree, str], None]
 
 
 def finish(tree: Tree, name: str) -> None:
-    rollup.settle(tree[name], Phase.SUCCEEDED, attempt=1)
+    transitions.settle(tree[name], Phase.SUCCEEDED, attempt=1)
 
 
 def finish_in_transaction(tree: Tree, name: str) -> None:
@@ -39,7 +40,7 @@ def finish_in_transaction(tree: Tree, name: str) -> None:
 
 
 def fail(tree: Tree, name: str) -> None:
-    rollup.settle(tree[name], Phase.FAILED, message="It broke.", attempt=1)
+    transitions.settle(tree[name], Phase.FAILED, message="It broke.", attempt=1)
 
 
 def give_up(tree: Tree, name: str) -> None:
@@ -48,7 +49,7 @@ def give_up(tree: Tree, name: str) -> None:
 
 
 def retry(tree: Tree, name: str) -> None:
-    rollup.retry(tree[name], 1)
+    transitions.retry(tree[name], 1)
 
 
 def begin(tree: Tree, name: str) -> None:
@@ -69,14 +70,14 @@ def send(tree: Tree, name: str) -> None:
     """The body sends a chain, for which nobody waits."""
     plan = container(NodeType.CHAIN, "sent", [leaf("s1"), leaf("s2")])
     plan.allow_failure = True
-    capture.graft(tree[name], plan)
+    spawning.attach_subtree(tree[name], plan)
 
 
 def become(tree: Tree, name: str) -> None:
     """The task is replaced with a chain, whose last task takes over its id."""
     plan = container(NodeType.CHAIN, "new", [leaf("n1"), leaf("n2")])
     plan.children[-1].task_id = tree[name].task_id
-    capture.graft(tree[name], plan, in_place_of=0)
+    spawning.attach_subtree(tree[name], plan, in_place_of=0)
 
 
 def send_in_vain(tree: Tree, name: str) -> None:
@@ -87,13 +88,13 @@ def send_in_vain(tree: Tree, name: str) -> None:
     def fate(leaf: TreeNode) -> Phase | None:
         return fates.get(leaf.pk)
 
-    rollup.close_leaves(tree["root"].pk, fate, "It could not be sent.")
+    transitions.close_leaves(tree["root"].pk, fate, "It could not be sent.")
 
 
 def lose(tree: Tree, name: str) -> None:
     """It was not sent."""
     pk = tree[name].pk
-    rollup.close_leaves(
+    transitions.close_leaves(
         tree["root"].pk, lambda leaf: Phase.FAILED if leaf.pk == pk else None, "No broker."
     )
 
@@ -217,7 +218,7 @@ def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None
         for number in range(3):
             finish(tree, str(number))
         if not interrupted(
-            lambda tree=tree: containers.roll_up(tree["root"].pk, timedelta(0)),
+            lambda tree=tree: steps.roll_up(tree["root"].pk, timedelta(0)),
             lambda tree=tree: finish(tree, "3"),
             at,
             Between,
@@ -302,7 +303,7 @@ def _go_on(tree: Tree) -> None:
     """What runs ends, then what is left runs: the workers after the two have met."""
     for node in rows_of(tree["root"].pk).values():
         if node.node_type == NodeType.TASK and node.settled_at is None:
-            rollup.settle(node, Phase.SUCCEEDED)
+            transitions.settle(node, Phase.SUCCEEDED)
 
 
 def _assert_explained(tree_id: int) -> None:

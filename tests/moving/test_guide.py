@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group, Permission
 from tests.moving.conftest import end, one, past
 from tests.moving.models import Export
 from tests.moving.test_better import HOW_TO
-from user_workflows.importing import import_user_tasks
+from user_workflows.legacy.importing import import_user_tasks
 from user_workflows.models import UserTaskStatus
 
 

@@ -24,12 +24,13 @@ from user_tasks.models import UserTaskStatus as OldStatus
 from tests.helpers import a_user, assert_tree_is_sound, leaf, queries, signals, stored
 from tests.moving.conftest import a_chain, a_chord, a_group, end, one, past, task
 from tests.moving.tasks import new, old
-from user_workflows import files, importing, originals
 from user_workflows.canvas import chain, workflow
+from user_workflows.legacy import importing, records
+from user_workflows.lifecycle import artifact_files
+from user_workflows.maintenance.deletion import purge
+from user_workflows.maintenance.reaper import reap
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
-from user_workflows.purging import purge
-from user_workflows.reaper import reap
 
 pytestmark = pytest.mark.django_db
 
@@ -296,7 +297,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         OldArtifact.objects.create(status=task(f"b{number}"), text=str(number))
     past()
     monkeypatch.setattr(importing, "AT_ONCE", 4)
-    monkeypatch.setattr(originals, "NODES", 6)  # Two chains in a transaction.
+    monkeypatch.setattr(records, "NODES", 6)  # Two chains in a transaction.
     insert, calls = importing._insert_artifacts, iter(range(10))
 
     def stops(*args: Any) -> None:
@@ -325,7 +326,7 @@ def test_two_runs_at_once_copy_everything_once(user: Any, monkeypatch: pytest.Mo
     def overtaken(roots: Any, done: Any) -> Any:
         sorted_out = sort_out(roots, done)
         monkeypatch.setattr(importing, "_sort_out", sort_out)
-        importing._import(originals.read([roots[0].row["pk"]]), False)  # Somebody else.
+        importing._import(records.read([roots[0].row["pk"]]), False)  # Somebody else.
         return sorted_out
 
     monkeypatch.setattr(importing, "_sort_out", overtaken)
@@ -451,9 +452,11 @@ class TestFiles:
 def test_storages_made_alike_are_the_same(tmp_path: Path) -> None:
     """Both apps make one each of the class that a setting names."""
     same = [FileSystemStorage(tmp_path), FileSystemStorage(tmp_path)]
-    assert files._identity(same[0]) == files._identity(same[1])
-    assert files._identity(same[0]) != files._identity(FileSystemStorage(tmp_path / "other"))
-    assert files._identity(object()) != files._identity(object())
+    assert artifact_files._identity(same[0]) == artifact_files._identity(same[1])
+    assert artifact_files._identity(same[0]) != artifact_files._identity(
+        FileSystemStorage(tmp_path / "other")
+    )
+    assert artifact_files._identity(object()) != artifact_files._identity(object())
 
 
 # -- the command ----------------------------------------------------------------------------------
@@ -497,7 +500,7 @@ def test_ten_thousand_rows(user: Any, capsys: Any) -> None:
         seconds = time.perf_counter() - begin
     assert (done.workflows, done.nodes, done.artifacts) == (500, 10_000, 500)
     assert UserTaskStatus.objects.count() == 10_000
-    assert len(sql) <= 100 * done.nodes / originals.NODES  # On SQLite; elsewhere a third.
+    assert len(sql) <= 100 * done.nodes / records.NODES  # On SQLite; elsewhere a third.
     for pk in UserTaskStatus.objects.roots().values_list("pk", flat=True)[::50]:
         assert_tree_is_sound(pk)
     with capsys.disabled():

@@ -11,10 +11,11 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from tests.helpers import a_user, leaf, node
-from user_workflows import capture, containers, rollup
+from user_workflows.lifecycle import containers, steps, transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
+from user_workflows.queues.celery import submission
 
 CHAPTERS = ("Getting started", "Eyes in the dark", "The Moon", "Planets", "Deep sky")
 
@@ -23,7 +24,7 @@ def stored(plan: PlanNode, user: Any = None, **columns: Any) -> UserTaskStatus:
     """Stores a plan, each task under an id of its own."""
     for each in plan.walk():
         each.task_id = str(uuid4())
-    return capture.store(plan, user_id=(user or a_user()).pk, **columns)
+    return submission.store(plan, user_id=(user or a_user()).pk, **columns)
 
 
 def export(user: Any = None, *, chapters: Iterable[str] = CHAPTERS) -> UserTaskStatus:
@@ -81,7 +82,7 @@ def begin(root: UserTaskStatus, *names: str, ago: float = 0, done: int = 0) -> N
     for name in names:
         task = part(root, name)
         at = now() - timedelta(seconds=ago)
-        rollup.begin(task, 1, last_seen_at=now())
+        transitions.begin(task, 1, last_seen_at=now())
         containers.mark_running(task.parent_id)
         rows = UserTaskStatus.objects.filter(pk=task.pk)
         rows.update(started_at=at, completed_steps=done)
@@ -101,8 +102,8 @@ def end(
             rows = UserTaskStatus.objects.filter(pk=task.pk)
             rows.update(completed_steps=F("total_steps"))
             task.refresh_from_db()
-        rollup.settle(task, phase, message=message)
-    containers.roll_up(root.tree_id, every=timedelta(0))
+        transitions.settle(task, phase, message=message)
+    steps.roll_up(root.tree_id, every=timedelta(0))
 
 
 def pages_of(root: UserTaskStatus) -> UserTaskStatus:
@@ -129,7 +130,7 @@ def midway(user: Any = None) -> UserTaskStatus:
     part(root, "Read the course").add_artifact(
         "Table of contents", text="\n".join(f"{i}. {c}" for i, c in enumerate(CHAPTERS, 1))
     )
-    containers.roll_up(root.tree_id, every=timedelta(0))
+    steps.roll_up(root.tree_id, every=timedelta(0))
     return pages_of(root)
 
 
@@ -197,5 +198,5 @@ def large(user: Any = None, count: int = 10_000) -> UserTaskStatus:
         phase=Phase.RUNNING, state=Phase.RUNNING.state, completed_steps=0, settled_at=None,
         started_at=now() - timedelta(seconds=2), last_seen_at=now(),
     )  # fmt: skip
-    containers.roll_up(root.tree_id, every=timedelta(0))
+    steps.roll_up(root.tree_id, every=timedelta(0))
     return pages_of(root)

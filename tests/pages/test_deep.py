@@ -8,10 +8,13 @@ from django.test import Client
 from tests.helpers import assert_tree_is_sound, leaf
 from tests.pages.reading import address
 from tests.rest.conftest import url
-from user_workflows import capture, graph, trees
+from user_workflows import graph
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
+from user_workflows.queues.celery import spawning, submission
+from user_workflows.tree import integrity
+from user_workflows.tree.locking import tree_lock
 
 LEVELS = 1200
 
@@ -24,14 +27,14 @@ def deep(people: Any) -> UserTaskStatus:
             NodeType.CHAIN, f"deep {at}", name=f"level {at}", total_steps=1,
             task_class="celery.chain", children=[plan],
         )  # fmt: skip
-    return capture.store(plan, user_id=people.owner.pk)
+    return submission.store(plan, user_id=people.owner.pk)
 
 
 def test_it_is_stored_renumbered_and_grown(deep: UserTaskStatus) -> None:
-    with trees.locked(deep.tree_id):
-        trees.renumber(deep.tree_id)
+    with tree_lock(deep.tree_id):
+        integrity.renumber_tree(deep.tree_id)
     last = UserTaskStatus.objects.get(name="the last")
-    capture.graft(last, leaf("one more"))
+    spawning.attach_subtree(last, leaf("one more"))
     assert_tree_is_sound(deep.tree_id)
     assert len(graph.dependencies(deep.tree())) == 2
 

@@ -15,7 +15,7 @@ from tests import tasks
 from tests.properties.oracle import Item
 from user_workflows.canvas import tracked
 from user_workflows.phases import NodeType
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
 
 Shape = tuple[Any, ...]
 

@@ -18,7 +18,7 @@ from user_workflows.diagram.critical import critical_path
 from user_workflows.diagram.layers import BLOCK
 from user_workflows.graph import Barrier, dependencies, waits_for
 from user_workflows.phases import Phase
-from user_workflows.trees import TreeNode
+from user_workflows.tree.nodes import TreeNode
 
 phases = st.sampled_from(Phase)
 names = st.one_of(st.sampled_from([*HOSTILE, "\u202eevil", "שלום", "a" * 255]), st.text())

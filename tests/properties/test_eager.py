@@ -13,9 +13,9 @@ from hypothesis import given
 from tests import tasks
 from tests.helpers import assert_tree_is_sound, signals
 from tests.properties import canvases, oracle
-from user_workflows import trees
 from user_workflows.canvas import workflow
 from user_workflows.models import UserTaskStatus
+from user_workflows.tree.nodes import TreeNode
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def test_the_tree_says_what_has_happened(user: Any, eager: None, shape: canvases
         transaction.set_rollback(True)
 
 
-def assert_announced(heard: dict[str, list[Any]], tree: trees.TreeNode) -> None:
+def assert_announced(heard: dict[str, list[Any]], tree: TreeNode) -> None:
     """Each node once, children before parents; the root's verdict once."""
     order = {pk: place for place, pk in enumerate(heard["stopped"])}
     assert sorted(heard["stopped"]) == sorted(node.pk for node in tree.walk())

@@ -19,9 +19,10 @@ from tests.helpers import assert_tree_is_sound, signals
 from tests.properties import canvases, oracle
 from tests.properties.oracle import Item
 from tests.properties.test_eager import assert_announced
-from user_workflows import capture, containers, rollup
+from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.queues.celery import submission
 
 trees = st.one_of(
     canvases.shapes(6, empty_groups=True, long_callbacks=True), canvases.with_allowed_branches(3)
@@ -38,7 +39,7 @@ class Run:
         self.cancels = cancels
         self.history: list[str] = []
         self.canceled: set[str] = set()
-        root = capture.store(canvases.plan(item), user_id=user.pk)
+        root = submission.store(canvases.plan(item), user_id=user.pk)
         self.tree_id = root.tree_id
         self.pks = {node.name: node.pk for node in root.tree().walk()}
 
@@ -84,27 +85,27 @@ class Run:
 
     def begin(self, leaf: Item) -> None:
         row = self.row(leaf)
-        runs = rollup.begin(row, leaf.attempt, last_seen_at=now())
+        runs = transitions.begin(row, leaf.attempt, last_seen_at=now())
         if runs:
             containers.mark_running(row.parent_id)
         assert runs == oracle.begin(leaf)
 
     def end(self, leaf: Item, how: str) -> None:
         was_open = not leaf.settled
-        ended = rollup.settle(self.row(leaf), Phase(how), attempt=leaf.attempt)
+        ended = transitions.settle(self.row(leaf), Phase(how), attempt=leaf.attempt)
         assert ended == was_open
         if was_open:
             oracle.end(leaf, how)
 
     def end_of_first_attempt(self, leaf: Item) -> None:
-        assert not rollup.settle(self.row(leaf), Phase.FAILED, attempt=1)
+        assert not transitions.settle(self.row(leaf), Phase.FAILED, attempt=1)
 
     def retry(self, leaf: Item) -> None:
-        rollup.retry(self.row(leaf), leaf.attempt)
+        transitions.retry(self.row(leaf), leaf.attempt)
         oracle.retry(leaf)
 
     def say(self, leaf: Item, how: str) -> None:
-        rollup.change(self.row(leaf), Phase(how), message="why" if how == "FAILED" else "")
+        transitions.change(self.row(leaf), Phase(how), message="why" if how == "FAILED" else "")
         oracle.say(leaf, how)
 
     def advance(self, leaf: Item) -> None:

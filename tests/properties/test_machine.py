@@ -32,10 +32,12 @@ from hypothesis.stateful import (
 
 from tests.helpers import a_user, assert_tree_is_sound, signals
 from tests.properties import canvases
-from user_workflows import cancel, capture, containers, progress, reaper, rollup
 from user_workflows.exceptions import TaskCanceledException
+from user_workflows.lifecycle import cancellation, containers, progress, steps, transitions
+from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import REPLACES, Child, Phase, verdict
+from user_workflows.queues.celery import spawning, submission
 
 WAITING = (Phase.PENDING, Phase.RETRYING)
 LONG = timedelta(minutes=30)
@@ -75,7 +77,7 @@ def dying(before_write: int) -> Iterator[None]:
 
 
 def roll_up_at_once(tree_id: int) -> None:
-    containers.roll_up(tree_id, every=timedelta(0))
+    steps.roll_up(tree_id, every=timedelta(0))
 
 
 class Machine(RuleBasedStateMachine):
@@ -90,8 +92,8 @@ class Machine(RuleBasedStateMachine):
         self._signals = signals()
         self.heard = self._signals.__enter__()
         self.told: list[tuple[set[str], bool]] = []
-        self._receivers, cancel.revoked.receivers = cancel.revoked.receivers, []
-        cancel.revoked.connect(self._be_told, weak=False)
+        self._receivers, cancellation.revoked.receivers = cancellation.revoked.receivers, []
+        cancellation.revoked.connect(self._be_told, weak=False)
         # Not by the thread: it would write between two looks.
         self._roll_up, progress.roll_up = progress.roll_up, roll_up_at_once
         self.rows = {}
@@ -108,7 +110,7 @@ class Machine(RuleBasedStateMachine):
         plan = canvases.plan(canvases.item(shape))
         for node in plan.walk():
             node.task_id = str(uuid4())
-        return capture.store(plan, user_id=a_user().pk).tree_id
+        return submission.store(plan, user_id=a_user().pk).tree_id
 
     def _be_told(self, task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
         self.told.append((set(task_ids), terminate))
@@ -206,14 +208,14 @@ class Machine(RuleBasedStateMachine):
     @rule(number=numbers)
     def start(self, number: int) -> None:
         leaf = self.pick(self.startable(), number)
-        assert rollup.begin(leaf, leaf.attempts, last_seen_at=now())
+        assert transitions.begin(leaf, leaf.attempts, last_seen_at=now())
         containers.mark_running(leaf.parent_id)
 
     @precondition(lambda self: self.bodies())
     @rule(number=numbers)
     def redeliver(self, number: int) -> None:
         leaf = self.pick(self.bodies(), number)
-        begun = rollup.begin(leaf, leaf.attempts + 1, last_seen_at=now(), completed_steps=0)
+        begun = transitions.begin(leaf, leaf.attempts + 1, last_seen_at=now(), completed_steps=0)
         assert begun == (leaf.phase == Phase.RUNNING)
 
     @precondition(lambda self: self.bodies())
@@ -246,7 +248,7 @@ class Machine(RuleBasedStateMachine):
     def end(self, number: int, outcome: Phase) -> None:
         leaf = self.pick(self.bodies(), number)
         self.note_own(leaf, outcome)
-        assert rollup.settle(leaf, outcome, message="why", attempt=leaf.attempts)
+        assert transitions.settle(leaf, outcome, message="why", attempt=leaf.attempts)
 
     @precondition(lambda self: self.bodies())
     @rule(number=numbers)
@@ -254,7 +256,7 @@ class Machine(RuleBasedStateMachine):
         leaf = self.pick(self.bodies(), number)
         if leaf.phase not in REPLACES[Phase.RETRYING]:
             self.note_own(leaf, Phase.FAILED)
-        rollup.retry(leaf, leaf.attempts)
+        transitions.retry(leaf, leaf.attempts)
 
     def note_own(self, leaf: UserTaskStatus, outcome: Phase) -> None:
         if self.children(leaf):
@@ -273,11 +275,11 @@ class Machine(RuleBasedStateMachine):
         if replace:
             [*_, last] = plan.leaves()
             last.task_id = leaf.task_id
-            capture.graft(leaf, plan, in_place_of=leaf.replaced_nesting)
+            spawning.attach_subtree(leaf, plan, in_place_of=leaf.replaced_nesting)
             total -= leaf.total_steps
         else:
             plan.allow_failure = True
-            self.loose.add(capture.graft(leaf, plan).pk)
+            self.loose.add(spawning.attach_subtree(leaf, plan).pk)
         after = self.rows[self.tree_id].tree().total_steps
         assert after == total + plan.total_steps
 
@@ -293,8 +295,8 @@ class Machine(RuleBasedStateMachine):
         if cancels:
             first.cancel()
         else:
-            assert rollup.begin(first, 1, last_seen_at=now())
-            assert rollup.settle(first, Phase.FAILED, attempt=1)
+            assert transitions.begin(first, 1, last_seen_at=now())
+            assert transitions.settle(first, Phase.FAILED, attempt=1)
         self.look()
         assert others == {pk: self.rows[pk].phase for pk in others}
 
@@ -337,7 +339,7 @@ class Machine(RuleBasedStateMachine):
         leaf = self.pick(self.bodies(), number)
         self.note_own(leaf, outcome)
         with dying(before_write):
-            rollup.settle(leaf, outcome, message="why", attempt=leaf.attempts)
+            transitions.settle(leaf, outcome, message="why", attempt=leaf.attempts)
         leaf.refresh_from_db()
         if not (leaf.ended_at or leaf.settled_at):
             self.note_own(leaf, Phase.FAILED)  # As the reaper will find it.
@@ -402,11 +404,11 @@ class Machine(RuleBasedStateMachine):
         leaf = self.pick(self.over(), number)
         before = {pk: row._columns() for pk, row in self.read().items()}
         if event == "begin":
-            assert not rollup.begin(leaf, leaf.attempts + 1, last_seen_at=now())
+            assert not transitions.begin(leaf, leaf.attempts + 1, last_seen_at=now())
         elif event == "end":
-            assert not rollup.settle(leaf, outcome, message="late", attempt=leaf.attempts)
+            assert not transitions.settle(leaf, outcome, message="late", attempt=leaf.attempts)
         else:
-            rollup.retry(leaf, leaf.attempts)
+            transitions.retry(leaf, leaf.attempts)
         assert before == {pk: row._columns() for pk, row in self.read().items()}
 
     @precondition(lambda self: any(leaf.attempts > 1 for leaf in self.leaves()))
@@ -414,8 +416,8 @@ class Machine(RuleBasedStateMachine):
     def hear_of_an_older_attempt(self, number: int, outcome: Phase) -> None:
         leaf = self.pick([leaf for leaf in self.leaves() if leaf.attempts > 1], number)
         before = {pk: row._columns() for pk, row in self.read().items()}
-        assert not rollup.settle(leaf, outcome, attempt=leaf.attempts - 1)
-        rollup.retry(leaf, leaf.attempts - 1)
+        assert not transitions.settle(leaf, outcome, attempt=leaf.attempts - 1)
+        transitions.retry(leaf, leaf.attempts - 1)
         assert before == {pk: row._columns() for pk, row in self.read().items()}
 
     # -- what must hold ---------------------------------------------------------------------------
@@ -524,8 +526,8 @@ class Machine(RuleBasedStateMachine):
         finally:
             self._signals.__exit__(None, None, None)
             progress.roll_up = self._roll_up
-            cancel.revoked.receivers = self._receivers
-            cancel.revoked.sender_receivers_cache.clear()
+            cancellation.revoked.receivers = self._receivers
+            cancellation.revoked.sender_receivers_cache.clear()
             UserTaskStatus.objects.filter(tree_id__in=(self.tree_id, self.other)).delete()
 
     def drive_to_the_end(self) -> None:

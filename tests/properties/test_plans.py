@@ -11,8 +11,11 @@ from hypothesis import given, settings
 
 from tests.helpers import assert_tree_is_sound
 from tests.properties import canvases, oracle
-from user_workflows import capture, graph, trees
+from user_workflows import graph
 from user_workflows.canvas import workflow
+from user_workflows.queues.celery import submission
+from user_workflows.tree import integrity
+from user_workflows.tree.nodes import read_tree
 
 pytestmark = pytest.mark.django_db
 many = settings(max_examples=4 * settings.default.max_examples)
@@ -74,10 +77,10 @@ def test_a_stored_tree_is_sound_and_reads_back_as_it_was_planned(
 ) -> None:
     item = canvases.item(shape)
     with transaction.atomic():
-        root = capture.store(canvases.plan(item), user_id=user.pk)
+        root = submission.store(canvases.plan(item), user_id=user.pk)
         assert_tree_is_sound(root.tree_id)
-        assert trees.faults(root.tree_id) == []
-        tree = trees.read(root.tree_id)
+        assert integrity.find_faults(root.tree_id) == []
+        tree = read_tree(root.tree_id)
         assert tree is not None
         for node, seen in zip(tree.walk(), item.walk(), strict=True):
             assert (node.name, node.level) == (seen.name, len(seen.path()))

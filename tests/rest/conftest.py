@@ -11,8 +11,8 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from tests.helpers import a_user, leaf, node
-from user_workflows import capture
 from user_workflows.models import UserTaskStatus
+from user_workflows.queues.celery import submission
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def export(user: Any, **columns: Any) -> UserTaskStatus:
     )  # fmt: skip
     for each in plan.walk():
         each.task_id = str(uuid4())
-    return capture.store(plan, user_id=user.pk, action="course.export", **columns)
+    return submission.store(plan, user_id=user.pk, action="course.export", **columns)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def test_links_that_are_not_http_are_not_given(people: Any, root: Any, client_of
 def test_an_open_workflow_is_canceled_and_deleted(
     people: Any, root: Any, client_of: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
-    from user_workflows.cancel import revoked
+    from user_workflows.lifecycle.cancellation import revoked
 
     told: list[str] = []
 

@@ -16,9 +16,12 @@ from django.utils.timezone import now
 
 from tests.helpers import a_user, leaf, node, queries
 from tests.rest.conftest import export, part, url
-from user_workflows import archives, capture, outline, rollup, trees
+from user_workflows.db import timestamps
+from user_workflows.lifecycle import transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.queues.celery import spawning, submission
+from user_workflows.reports import archives, tree_json
 
 
 @pytest.fixture
@@ -28,8 +31,8 @@ def client(people: Any, client_of: Any) -> Any:
 
 def end(root: Any, name: str, phase: Phase = Phase.SUCCEEDED, message: str = "") -> None:
     status = part(root, name)
-    rollup.begin(status, 1)
-    rollup.settle(status, phase, message=message)
+    transitions.begin(status, 1)
+    transitions.settle(status, phase, message=message)
 
 
 LIST = "/api/tasks/"
@@ -118,7 +121,7 @@ def test_cancel_says_what_it_did(root: Any, client: Any) -> None:
 
 def test_a_tree_says_what_it_leaves_out_and_how_to_get_it(people: Any, client: Any) -> None:
     members = [leaf(f"letter {i}") for i in range(7)]
-    wide = capture.store(
+    wide = submission.store(
         node("chain", node("group", *members, name="letters"), leaf("report"), name="mail"),
         user_id=people.owner.pk,
     )
@@ -187,7 +190,7 @@ def test_since_tells_what_changed_and_what_is_above_it(root: Any, client: Any) -
 def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
     past(root)
     version = client.get(url(root, "tree")).json()["version"]
-    capture.graft(part(root, "read"), node("group", leaf("more"), name="sent"))
+    spawning.attach_subtree(part(root, "read"), node("group", leaf("more"), name="sent"))
     changed = client.get(url(root, "tree", since=version)).json()["changed"]
     assert [row["name"] for row in changed] == ["Secret export", "read", "sent", "more"]
 
@@ -195,7 +198,7 @@ def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
 def test_too_many_changes_ask_for_a_new_start(
     root: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outline, "MOST_CHANGED", 3)
+    monkeypatch.setattr(tree_json, "MOST_CHANGED", 3)
     answer = client.get(url(root, "tree", since="0")).json()
     assert (answer["reset"], answer["changed"]) == (True, [])
 
@@ -297,7 +300,7 @@ def test_the_archive_is_made_while_it_is_sent(root: Any, client: Any, media: Any
 def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None:
     plan = node("group", leaf("a"), leaf("A"), name="g")
     plan.children[1].task_id = "b"  # To MariaDB "a" and "A" are the same.
-    flat = capture.store(plan, user_id=people.owner.pk)
+    flat = submission.store(plan, user_id=people.owner.pk)
     for status in UserTaskStatus.objects.filter(parent=flat):
         for _ in range(2):
             UserTaskArtifact.objects.create(status=status, name="n", text="t")
@@ -386,7 +389,7 @@ def test_a_long_transaction_is_seen_when_it_commits(
     client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its writes are dated by the commit, so that no version taken meanwhile lies behind them."""
-    monkeypatch.setattr(trees, "LONG", timedelta(seconds=0.05))
+    monkeypatch.setattr(timestamps, "SLOW_WRITE", timedelta(seconds=0.05))
     root = export(a_user("owner"))
     past(root)
     with transaction.atomic():
@@ -405,7 +408,7 @@ def test_no_write_in_a_long_transaction_is_missed(
     how: str, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those that take no lock of the tree: a view that changes a node, slowly."""
-    monkeypatch.setattr(trees, "LONG", timedelta(seconds=0.05))
+    monkeypatch.setattr(timestamps, "SLOW_WRITE", timedelta(seconds=0.05))
     root = export(a_user("owner"))
     past(root)
     with transaction.atomic():
@@ -423,14 +426,14 @@ def test_no_write_in_a_long_transaction_is_missed(
             status.retry()
         time.sleep(0.1)
         version = now()  # Of who reads while nothing of it can be seen.
-    told = outline.changes(root.tree(), version)
+    told = tree_json.changes(root.tree(), version)
     assert told is not None and str(status.uuid) in [row["uuid"] for row in told]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a lock, which a statement may do for as long as somebody holds it."""
-    monkeypatch.setattr(trees, "LONG", timedelta(seconds=0.05))
+    monkeypatch.setattr(timestamps, "SLOW_WRITE", timedelta(seconds=0.05))
     root = export(a_user("owner"))
     past(root)
     status = part(root, "read")
@@ -441,26 +444,26 @@ def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPa
         return execute(sql, *args)
 
     with connection.execute_wrapper(wait):
-        rollup.begin(status, 1)
+        transitions.begin(status, 1)
         version = now() - timedelta(seconds=0.05)
-    told = outline.changes(root.tree(), version)
+    told = tree_json.changes(root.tree(), version)
     assert told is not None and str(status.uuid) in [row["uuid"] for row in told]
 
 
 def test_each_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
     """Else somebody is told 304 and never hears of it."""
-    seen = [outline.fingerprint(root)]
+    seen = [tree_json.fingerprint(root)]
     read = part(root, "read")
 
     def change(function: Any) -> None:
         function()
-        assert outline.fingerprint(root) not in seen
-        seen.append(outline.fingerprint(root))
+        assert tree_json.fingerprint(root) not in seen
+        seen.append(tree_json.fingerprint(root))
 
-    change(lambda: rollup.begin(read, 1))
+    change(lambda: transitions.begin(read, 1))
     change(lambda: read.set_state("Reading"))
     change(lambda: read.increment_total_steps(2))
-    change(lambda: capture.graft(read, node("group", leaf("more"), name="sent")))
+    change(lambda: spawning.attach_subtree(read, node("group", leaf("more"), name="sent")))
     change(lambda: part(root, "more").delete())
     # Of a host whose clock is behind: no later date, and still another one.
     nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
@@ -472,7 +475,7 @@ def test_each_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
 
 
 def test_an_open_tree_is_not_read_to_see_that_nothing_has_changed(root: Any, client: Any) -> None:
-    rollup.begin(part(root, "read"), 1)
+    transitions.begin(part(root, "read"), 1)
     first = client.get(url(root, "tree"))
     with queries(2) as few:  # The node, and the fingerprint.
         again = client.get(url(root, "tree"), headers={"If-None-Match": first["ETag"]})

@@ -9,9 +9,9 @@ import pytest
 from tests.helpers import leaf, node, queries
 from tests.rest.conftest import url
 from tests.rest.test_answers import LIST
-from user_workflows import capture
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.queues.celery import submission
 
 #: Beside those of authentication. A detail: the node, its tree, its counts, its artifacts.
 QUERIES = {
@@ -23,7 +23,7 @@ QUERIES = {
 def mailing(user: Any, size: int) -> UserTaskStatus:
     letters = [leaf(f"{user.pk} {size} {i}") for i in range(size)]
     plan = node("chain", node("group", *letters, name="letters"), name=f"mailing {size}")
-    root = capture.store(plan, user_id=user.pk)
+    root = submission.store(plan, user_id=user.pk)
     nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
     nodes.filter(node_type="task").update(phase=Phase.FAILED)
     UserTaskArtifact.objects.bulk_create(

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries, stored
-from user_workflows import rollup
+from user_workflows.lifecycle import transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 
@@ -43,8 +43,8 @@ def change(status: UserTaskStatus) -> str:
 @pytest.mark.django_db
 def test_the_list_has_whole_workflows_with_bars(admin: Any) -> None:
     nodes = export()
-    rollup.begin(nodes["a"], 1)
-    rollup.settle(nodes["a"], Phase.SUCCEEDED)
+    transitions.begin(nodes["a"], 1)
+    transitions.settle(nodes["a"], Phase.SUCCEEDED)
     page = admin.get(LIST).content.decode()
     assert change(nodes["Export"]) in page and change(nodes["a"]) not in page
     assert '<progress value="' in page and "In Progress" in page
@@ -97,7 +97,7 @@ def test_a_name_cannot_bring_markup_into_a_page(admin: Any) -> None:
 @pytest.mark.django_db
 def test_selected_workflows_are_canceled(admin: Any) -> None:
     nodes = export()
-    rollup.begin(nodes["a"], 1, last_seen_at=now())
+    transitions.begin(nodes["a"], 1, last_seen_at=now())
     answer = admin.post(
         LIST, {"action": "cancel_selected", "_selected_action": [nodes["Export"].pk]}, follow=True
     )

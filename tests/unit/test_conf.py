@@ -79,7 +79,7 @@ def test_sqlite_without_immediate_transactions_is_warned_about(
 
     options = {} if mode is None else {"transaction_mode": mode}
     fake = SimpleNamespace(vendor="sqlite", alias="default", settings_dict={"OPTIONS": options})
-    monkeypatch.setattr(checks.trees, "connection", lambda: fake)
+    monkeypatch.setattr(checks, "status_connection", lambda: fake)
     assert bool(checks.sqlite_transactions()) == warned
     fake.vendor = "postgresql"
     assert checks.sqlite_transactions() == []

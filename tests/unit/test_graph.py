@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import leaf, node
 from user_workflows.graph import Barrier, dependencies, prevented
-from user_workflows.plan import PlanNode
+from user_workflows.planning.plan import PlanNode
 
 
 def waits(plan: PlanNode) -> dict[str, str]:

@@ -13,10 +13,14 @@ from django.utils.timezone import now
 from tests.helpers import leaf, node, phases, signals, stored
 from tests.tasks import plain, user
 from user_workflows import canvas as ours
-from user_workflows import capture, containers, rollup, signatures, trees
 from user_workflows.canvas import workflow
+from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.queues.celery import copying
+from user_workflows.queues.celery.context import current_submission, untracked
+from user_workflows.queues.celery.planner import plan_canvas
+from user_workflows.tree import integrity
 
 pytestmark = pytest.mark.django_db
 learner = pytest.fixture(name="learner")(lambda user: user)
@@ -27,7 +31,7 @@ def test_an_empty_group_in_what_is_skipped_does_not_keep_the_workflow_open() -> 
     later = node("chain", leaf("b"), node("group", name="empty"), name="later")
     nodes = stored(node("chain", leaf("a"), later, name="root"))
     with signals() as heard:
-        rollup.settle(nodes["a"], Phase.FAILED)
+        transitions.settle(nodes["a"], Phase.FAILED)
     assert phases(nodes["root"].pk)["later"] == "SKIPPED"
     assert not UserTaskStatus.objects.active().exists()
     assert heard["finished"] == [(nodes["root"].pk, Phase.FAILED)]
@@ -63,7 +67,7 @@ def test_containers_that_were_skipped_because_nothing_runs_any_more_say_why(
 def test_a_container_that_has_not_failed_is_put_down_to_nothing() -> None:
     inner = node("group", leaf("x", allow_failure=True), name="inner")
     nodes = stored(node("group", inner, leaf("z"), name="root"))
-    rollup.close_leaves(nodes["root"].pk, lambda leaf: Phase.FAILED, "No broker.")
+    transitions.close_leaves(nodes["root"].pk, lambda leaf: Phase.FAILED, "No broker.")
     found = {n.name: n.caused_by for n in UserTaskStatus.objects.filter(is_container=True)}
     assert phases(nodes["root"].pk)["inner"] == "PARTIAL"
     assert found == {"inner": None, "root": nodes["z"]}
@@ -90,9 +94,9 @@ def test_an_allowed_failure_of_a_container_does_not_hide_a_cancellation() -> Non
     inner = node("group", leaf("x"), leaf("y"), name="inner", allow_failure=True)
     nodes = stored(node("group", inner, leaf("z"), name="root"))
     nodes["x"].cancel()
-    rollup.settle(nodes["y"], Phase.FAILED)
+    transitions.settle(nodes["y"], Phase.FAILED)
     assert phases(nodes["root"].pk)["inner"] == "FAILED"
-    rollup.settle(nodes["z"], Phase.SUCCEEDED)
+    transitions.settle(nodes["z"], Phase.SUCCEEDED)
     root = UserTaskStatus.objects.get(name="root")
     assert root.is_settled
     assert root.phase in (Phase.CANCELED, Phase.PARTIAL)
@@ -104,9 +108,9 @@ def test_a_callback_that_fails_leaves_what_follows_alone() -> None:
             "chain", node("link", leaf("a"), leaf("cb", allow_failure=True)), leaf("b"), name="root"
         )
     )
-    rollup.settle(nodes["a"], Phase.SUCCEEDED)
-    rollup.settle(nodes["cb"], Phase.FAILED)
-    rollup.settle(nodes["b"], Phase.SUCCEEDED)
+    transitions.settle(nodes["a"], Phase.SUCCEEDED)
+    transitions.settle(nodes["cb"], Phase.FAILED)
+    transitions.settle(nodes["b"], Phase.SUCCEEDED)
     root = UserTaskStatus.objects.get(name="root")
     assert (root.phase, root.is_settled) == (Phase.PARTIAL, True)
 
@@ -115,8 +119,8 @@ def test_canceling_a_task_with_a_callback_that_waits_settles_what_had_started_be
     link = node("link", leaf("a"), leaf("cb"), name="link")
     later = node("chain", leaf("b"), leaf("c"), name="later")
     nodes = stored(node("chain", link, later, name="root"))
-    rollup.settle(nodes["a"], Phase.SUCCEEDED)
-    rollup.settle(nodes["b"], Phase.SUCCEEDED)
+    transitions.settle(nodes["a"], Phase.SUCCEEDED)
+    transitions.settle(nodes["b"], Phase.SUCCEEDED)
     nodes["link"].cancel()
     containers.settle_ready(nodes["root"].pk)  # As the commit does.
     assert not UserTaskStatus.objects.active().exists()
@@ -128,10 +132,10 @@ def test_a_row_that_was_read_before_its_tree_was_numbered_anew_still_finds_its_s
         node("group", node("chain", leaf("a"), leaf("b"), name="c"), leaf("d"), name="r")
     )
     UserTaskStatus.objects.filter(tree_id=nodes["r"].pk).exclude(pk=nodes["r"].pk).update(rght=0)
-    trees.renumber(nodes["r"].pk)
+    integrity.renumber_tree(nodes["r"].pk)
     assert nodes["c"].counts() == {Phase.PENDING: 2}
     assert [n.name for n in nodes["c"].tree().walk()] == ["c", "a", "b"]
-    assert capture.submission() is None
+    assert current_submission() is None
 
 
 def test_a_branch_that_was_canceled_before_its_turn_is_settled_with_what_is_skipped() -> None:
@@ -146,10 +150,10 @@ def test_a_branch_that_was_canceled_before_its_turn_is_settled_with_what_is_skip
 
 def test_a_task_that_counted_on_after_its_verdict_is_stored_with_all_its_steps_at_most() -> None:
     status = stored(leaf("a", total_steps=2))["a"]
-    rollup.begin(status, 1, last_seen_at=now())
+    transitions.begin(status, 1, last_seen_at=now())
     status.increment_completed_steps(3)
     UserTaskStatus.objects.get(pk=status.pk).cancel()
-    rollup.settle(status, Phase.FAILED, attempt=1)
+    transitions.settle(status, Phase.FAILED, attempt=1)
     status.refresh_from_db()
     assert (status.phase, status.is_settled) == (Phase.CANCELED, True)
     assert (status.completed_steps, status.total_steps) == (2, 2)
@@ -158,7 +162,7 @@ def test_a_task_that_counted_on_after_its_verdict_is_stored_with_all_its_steps_a
 def test_what_waits_for_a_long_chain_is_skipped_whatever_the_database_can_take_at_once() -> None:
     steps = [leaf(str(number)) for number in range(1200)]
     nodes = stored(node("chain", *steps, name="root"))
-    rollup.settle(nodes["0"], Phase.FAILED)
+    transitions.settle(nodes["0"], Phase.FAILED)
     found = UserTaskStatus.objects.get(name="root").counts()
     assert found == {Phase.FAILED: 1, Phase.SKIPPED: 1199}
     assert not UserTaskStatus.objects.active().exists()
@@ -168,7 +172,7 @@ def test_what_waits_for_a_long_chain_is_skipped_whatever_the_database_can_take_a
 def test_a_chord_in_a_group_between_the_steps_of_a_body_can_be_sent_by_a_worker(kind: Any) -> None:
     inner = kind.group(kind.chord([plain.si(), plain.si()], plain.s()), plain.si())
     chain_within = kind.chain(plain.s(), inner, plain.s())
-    canvas = signatures.copy(kind.chord([plain.si(), plain.si()], chain_within))
-    signatures.plan(canvas)
+    canvas = copying.copy_canvas(kind.chord([plain.si(), plain.si()], chain_within))
+    plan_canvas(canvas)
     received = Signature.from_dict(json.loads(json.dumps(canvas)), app=plain.app)
-    assert capture.untracked(received.apply_async).id
+    assert untracked(received.apply_async).id

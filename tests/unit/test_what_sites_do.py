@@ -92,7 +92,6 @@ def test_the_signal_is_the_same_in_both_places(user: Any, eager: None) -> None:
 
 def test_the_modules_have_the_names_of_django_user_tasks() -> None:
     from user_workflows import admin, apps, conf, exceptions, filters, rules, serializers, urls
-    from user_workflows import tasks as tasks_module
     from user_workflows import views as views_module
 
     names = {
@@ -108,7 +107,7 @@ def test_the_modules_have_the_names_of_django_user_tasks() -> None:
         serializers: ["ArtifactSerializer", "StatusSerializer"],
         signals: ["create_user_task", "start_user_task", "task_failed", "retrying_task",
                   "task_succeeded", "user_task_stopped"],
-        tasks_module: ["UserTask", "UserTaskMixin", "purge_old_user_tasks"],
+        user_workflows.tasks: ["UserTask", "UserTaskMixin", "purge_old_user_tasks"],
         urls: ["ROUTER", "urlpatterns"],
         views_module: [
             "ArtifactViewSet", "StatusViewSet", "DjangoObjectPermissionsIncludingView",

@@ -21,14 +21,14 @@ from django.utils.translation import gettext, ngettext
 
 from ..graph import dependencies, waits_for
 from ..phases import Phase
-from ..texts import isolated
-from ..trees import TreeNode
+from ..reports.formatting import isolated
+from ..tree.nodes import TreeNode
 from .boxes import MOST, Box, boxes
 from .critical import critical_path
+from .labels import ORDER, by_phase, grouped, name_of, state
 from .layers import layers
 from .layout import Layout, layout
 from .svg import SIGNS, drawn
-from .words import ORDER, by_phase, grouped, name_of, state
 
 #: Names that are said of what a task waits for; of more, only numbers are.
 NAMED = 3

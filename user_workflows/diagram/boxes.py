@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from ..phases import Child, NodeType, Phase, verdict
-from ..trees import TreeNode
+from ..tree.nodes import TreeNode
 
 #: Boxes in one drawing. Where there would be more, branches become one box each.
 MOST = 200

@@ -12,7 +12,7 @@ import networkx as nx
 
 from ..graph import Barrier
 from ..phases import Phase
-from ..trees import TreeNode
+from ..tree.nodes import TreeNode
 
 if TYPE_CHECKING:
     from ..graph import Graph

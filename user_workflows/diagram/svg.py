@@ -10,11 +10,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
 from ..phases import Phase
-from ..texts import isolated
+from ..reports.formatting import isolated
 from .boxes import Box
+from .labels import clean, clip, name_of, right_to_left, state, steps
 from .layers import CAPTION, WIDTH, Item, Line
 from .layout import Layout, Place
-from .words import clean, clip, name_of, right_to_left, state, steps
 
 #: The sign of each phase in a square of 16, to be filled by the even-odd rule. No two have the
 #: same outline.

@@ -21,15 +21,15 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
-from .. import deleting
-from ..breaks import ERROR
-from ..cancel import Cancellation
+from ..fields import ERROR_ARTIFACT
+from ..lifecycle.cancellation import Cancellation
+from ..maintenance.deletion import delete_workflow
 from ..models import UserTaskStatus
 from ..permissions import may
 from ..phases import Phase
-from . import live
-from .access import Page, Refused
-from .tallies import Tally
+from . import changes
+from .base import Page, Refused
+from .counts import Tally
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
@@ -40,7 +40,7 @@ class CancelPage(Page):
         """The question with the true counts; for the page's dialog, only the part within it."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
-        tally = live.tally_of(node)
+        tally = changes.tally_of(node)
         force = "force" in request.GET and tally.stopping > 0
         shown = {
             "node": node,
@@ -155,7 +155,7 @@ class DeletePage(Page):
         """The question."""
         root = self._deletable(uuid)
         tasks = sum(root.counts().values())
-        artifacts = root.subtree_artifacts().exclude(name=ERROR).count()
+        artifacts = root.subtree_artifacts().exclude(name=ERROR_ARTIFACT).count()
         shown = {"root": root, "tasks": tasks, "artifacts": artifacts}
         return render(request, "user_workflows/delete.html", shown)
 
@@ -165,7 +165,7 @@ class DeletePage(Page):
         if root.is_active:
             return render(request, "user_workflows/delete.html", {"root": root}, status=409)
         try:
-            deleting.delete(root)
+            delete_workflow(root)
         except IntegrityError as error:
             is_needed = isinstance(error, (ProtectedError, RestrictedError))
             shown = {"root": root, "is_needed": is_needed, "is_busy": not is_needed}

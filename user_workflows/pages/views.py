@@ -25,20 +25,20 @@ from django.utils.timezone import now
 from django.utils.translation import get_language, gettext
 from django.views.decorators.cache import never_cache
 
-from .. import archives
 from ..diagram import diagram
-from ..failures import Failures, failures
 from ..models import UserTaskStatus
 from ..permissions import may
 from ..phases import Phase
-from . import live, words
-from .access import Fragment, Page
-from .opening import CHOICES, Opening, Wish
-from .overviews import GROUPS, Overview
-from .rows import digest
-from .shelves import Shelf, shelf
-from .summaries import Summary, Vitals, vitals
-from .tallies import Tally
+from ..reports import archives
+from ..reports.failures import Failures, failures
+from . import changes, labels
+from .artifacts import Shelf, shelf
+from .base import Fragment, Page
+from .counts import Tally
+from .header import Summary, Vitals, vitals
+from .list_rows import GROUPS, Overview
+from .tree_rows import digest
+from .visible_rows import CHOICES, Opening, Wish
 
 #: Failed tasks that the page tells of.
 MOST_FAILURES = 10
@@ -87,7 +87,7 @@ class _WorkflowPage(Page):
 
 def _told(found: Failures) -> dict[str, Any]:
     """What the templates need to tell of failures."""
-    icon = words.icon(Phase.PARTIAL if found.allowed == found.count else Phase.FAILED)
+    icon = labels.icon(Phase.PARTIAL if found.allowed == found.count else Phase.FAILED)
     return {"failures": found, "failures_icon": icon, "failures_version": digest(found)}
 
 
@@ -103,7 +103,7 @@ class DetailPage(_WorkflowPage):
             return HttpResponseRedirect(f"{page}?node={uuid}#node-{uuid}")
         at = now()
         top = root.tree()
-        artifacts = live.artifact_counts(root)
+        artifacts = changes.artifact_counts(root)
         found = vitals(top, at)
         wish = Wish.of(request.GET)
         opening = Opening(top, wish, at=at, artifacts=artifacts)
@@ -156,7 +156,7 @@ class Rows(Fragment, _WorkflowPage):
         at = now()
         top = root.tree()
         wish = Wish.of(request.GET)
-        opening = Opening(top, wish, at=at, artifacts=live.artifact_counts(root))
+        opening = Opening(top, wish, at=at, artifacts=changes.artifact_counts(root))
         opening.close()
         summary = self.summary(root, opening.tally, vitals(top, at), at, 0)
         opening.can_force = summary.can_force
@@ -182,14 +182,14 @@ class Changes(Fragment, _WorkflowPage):
         """
         root = self.node(uuid)
         at = now()
-        pulse = live.Pulse(root, at)
+        pulse = changes.Pulse(root, at)
         # What follows from time alone shows within ten seconds.
         clock = int(at.timestamp()) // 10 if root.is_active else 0
         tag = _tag(pulse.mark, clock, request.GET.urlencode())
         if _is_known(request, tag):
             return _unchanged(tag)
         known = _shown(request)
-        tally, rows = live.read(root, known, at)
+        tally, rows = changes.read(root, known, at)
         if not tally.tasks() and not UserTaskStatus.objects.filter(pk=root.pk).exists():
             raise Http404  # it was deleted while we looked
         summary = self.summary(root, tally, pulse.vitals, at, pulse.artifacts["n"])

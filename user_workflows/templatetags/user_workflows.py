@@ -7,10 +7,10 @@ from typing import Any
 from django import template
 from django.utils.timezone import now
 
-from ..diagram.words import grouped
+from ..diagram.labels import grouped
 from ..models import UserTaskStatus
-from ..pages.overviews import Overview
-from ..texts import size
+from ..pages.list_rows import Overview
+from ..reports.formatting import size
 
 register = template.Library()
 

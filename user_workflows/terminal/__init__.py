@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from ..trees import TreeNode
+from ..tree.nodes import TreeNode
 from .picture import ASCII, UNICODE, Glyphs, Picture
 from .text import Line, plain
 

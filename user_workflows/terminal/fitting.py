@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..trees import TreeNode
+from ..tree.nodes import TreeNode
 
 
 class Fitting:

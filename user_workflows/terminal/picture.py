@@ -12,8 +12,8 @@ from django.utils.timezone import now
 from rich.cells import cell_len
 
 from ..phases import STATE_TEXTS, WAITING, NodeType, Phase
-from ..texts import isolated
-from ..trees import TreeNode
+from ..reports.formatting import isolated
+from ..tree.nodes import TreeNode
 from .fitting import fitting
 from .text import Line, clean, clip, duration, in_words, wrap
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..phases import Phase
-from ..texts import size
-from ..trees import TreeNode
+from ..reports.formatting import size
+from ..tree.nodes import TreeNode
 from .picture import Picture
 from .text import Line, clean, clip, duration, in_words, wrap
 

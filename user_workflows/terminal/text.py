@@ -8,9 +8,9 @@ from functools import partial
 
 from rich.cells import cell_len
 
-from .. import texts
 from ..phases import Phase
-from ..texts import END, ISOLATE
+from ..reports import formatting
+from ..reports.formatting import END, ISOLATE
 
 Span = tuple[str, str]
 """A text and its rich style."""
@@ -67,7 +67,7 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-duration = partial(texts.duration, compact=True)
+duration = partial(formatting.duration, compact=True)
 
 
 def in_words(counts: Mapping[Phase, int]) -> str:

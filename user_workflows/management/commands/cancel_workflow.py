@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...cancel import Cancellation
+from ...lifecycle.cancellation import Cancellation
 from ...models import UserTaskStatus
 
 

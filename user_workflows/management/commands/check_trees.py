@@ -14,8 +14,9 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Exists, OuterRef
 
-from ... import trees
 from ...models import UserTaskStatus
+from ...tree import integrity
+from ...tree.locking import tree_lock
 
 BATCH = 500
 """Primary keys that are fetched at a time."""
@@ -53,7 +54,7 @@ class Command(BaseCommand):
             if self._check(pk, repair=repair):
                 faulty.append(pk)
         # Nodes that had strayed into a tree are gone when the one that they belong to is mended.
-        left = [pk for pk in faulty if trees.faults(pk)] if repair else faulty
+        left = [pk for pk in faulty if integrity.find_faults(pk)] if repair else faulty
         lost = 0 if uuids else self._report_rootless()
         trees_ = "1 tree" if checked == 1 else f"{checked} trees"
         self.stdout.write(f"Checked {trees_}: {len(faulty)} faulty.")
@@ -65,12 +66,12 @@ class Command(BaseCommand):
 
     def _check(self, pk: int, *, repair: bool) -> bool:
         """Whether a tree is, or was, faulty."""
-        if not trees.faults(pk):
+        if not integrity.find_faults(pk):
             return False
         # It may have been growing, or vanishing, while it was read.
-        with trees.locked(pk):
+        with tree_lock(pk):
             root = UserTaskStatus.objects.filter(pk=pk).values_list("uuid", "name").first()
-            found = trees.faults(pk) if root else []
+            found = integrity.find_faults(pk) if root else []
             if not root or not found:
                 return False
             faults = "1 fault" if len(found) == 1 else f"{len(found)} faults"
@@ -80,7 +81,7 @@ class Command(BaseCommand):
             if len(found) > SHOWN:
                 self.stdout.write(f"  and {len(found) - SHOWN} more")
             if repair and not all(fault.endswith(STRAY) for fault in found):
-                trees.renumber(pk)
+                integrity.renumber_tree(pk)
                 self.stdout.write("  numbered anew")
         return True
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from user_workflows import importing
-from user_workflows.management.bars import bar
+from ...legacy import importing
+from ..bars import bar
 
 SHOWN = 10
 """UUIDs of one kind that are listed; the others are counted."""

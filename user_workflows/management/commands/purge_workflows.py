@@ -9,10 +9,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils.timezone import now
 
-from user_workflows import purging
-from user_workflows.conf import settings
-from user_workflows.management.bars import bar
-from user_workflows.models import UserTaskStatus
+from ...conf import settings
+from ...maintenance.deletion import Purged, purge, purgeable
+from ...models import UserTaskStatus
+from ..bars import bar
 
 
 def days(text: str) -> timedelta:
@@ -45,9 +45,9 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self._tell(before)
             return
-        total = purging.Purged()
-        with bar(self.stdout, "Deleting workflows", purging.old(before).count()) as advance:
-            for part in purging.purge(before):
+        total = Purged()
+        with bar(self.stdout, "Deleting workflows", purgeable(before).count()) as advance:
+            for part in purge(before):
                 total.workflows += part.workflows
                 total.nodes += part.nodes
                 total.artifacts += part.artifacts
@@ -63,7 +63,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {uuid}")
 
     def _tell(self, before: datetime) -> None:
-        roots = purging.old(before)
+        roots = purgeable(before)
         nodes = UserTaskStatus.objects.filter(tree_id__in=roots.order_by().values("pk")).order_by()
         self.stdout.write(
             f"Would delete {roots.count()} workflows: {nodes.count()} nodes, "

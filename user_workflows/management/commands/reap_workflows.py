@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from user_workflows.reaper import reap
+from ...maintenance.reaper import reap
 
 WORDS = {
     "lost": "running tasks were failed: their worker is gone",

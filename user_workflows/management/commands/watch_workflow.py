@@ -15,10 +15,11 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db.models.functions import Left
 from django.utils.timezone import localtime, now
 
-from ... import trees
-from ...breaks import ERROR
+from ...db.tables import artifacts
+from ...fields import ERROR_ARTIFACT
 from ...models import UserTaskStatus
 from ...phases import Phase
+from ...tree.nodes import read_tree
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,7 +114,7 @@ def pictures(status: UserTaskStatus, interval: float, ascii_only: bool) -> Itera
     failed: set[int] = set()
     while True:
         began = time.monotonic()
-        whole = trees.read(status.tree_id)
+        whole = read_tree(status.tree_id)
         nodes = {node.pk: node for node in whole.walk()} if whole else {}
         tree = nodes.get(status.pk)
         if tree is None:
@@ -131,7 +132,7 @@ def pictures(status: UserTaskStatus, interval: float, ascii_only: bool) -> Itera
 
 def messages(tree_id: int) -> dict[int, str]:
     """Why the nodes of a tree failed; not the copies that containers have."""
-    errors = trees.artifacts().filter(status__tree_id=tree_id, name=ERROR).order_by("pk")
+    errors = artifacts().filter(status__tree_id=tree_id, name=ERROR_ARTIFACT).order_by("pk")
     errors = errors.exclude(status__is_container=True, status__caused_by__isnull=False)
     return dict(errors.values_list("status_id", Left("text", MESSAGE)))
 
@@ -141,7 +142,7 @@ def left_artifacts(status: UserTaskStatus) -> Iterator[Any]:
     from ...terminal.report import Artifact
 
     status.refresh_from_db()
-    for artifact in status.subtree_artifacts().exclude(name=ERROR).iterator():
+    for artifact in status.subtree_artifacts().exclude(name=ERROR_ARTIFACT).iterator():
         where = _address(artifact.file) if artifact.file else artifact.url or artifact.text
         is_address = bool(artifact.file or artifact.url)
         yield Artifact(

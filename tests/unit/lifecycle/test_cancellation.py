@@ -1,0 +1,306 @@
+"""Cancelling a workflow, a branch, a task; twice; too late; inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.utils.timezone import now
+
+from tests.helpers import assert_tree_is_sound, leaf, node, phases, queries, signals, stored
+from user_workflows.lifecycle import cancellation, transitions
+from user_workflows.lifecycle.cancellation import Cancellation
+from user_workflows.models import UserTaskStatus
+from user_workflows.phases import Phase
+from user_workflows.queues.celery import spawning
+
+pytestmark = pytest.mark.django_db
+
+Nodes = dict[str, UserTaskStatus]
+
+
+@pytest.fixture
+def nodes(db: None) -> Nodes:
+    """a -> (b1 -> b2 | c) -> d: ``a`` is done, ``b1`` runs in a worker."""
+    header = node(
+        "group", node("chain", leaf("b1"), leaf("b2"), name="b"), leaf("c"), name="header"
+    )
+    nodes = stored(
+        node("chain", leaf("a"), node("chord", header, leaf("d"), name="chord"), name="r")
+    )
+    transitions.settle(nodes["a"], Phase.SUCCEEDED)
+    transitions.begin(nodes["b1"], 1, last_seen_at=now())
+    return nodes
+
+
+@pytest.fixture
+def told() -> Iterator[list[tuple[set[str], bool]]]:
+    """What the workers are told: ids, and whether to kill them."""
+    heard: list[tuple[set[str], bool]] = []
+
+    def hear(task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
+        heard.append((set(task_ids), terminate))
+
+    receivers = cancellation.revoked.receivers
+    cancellation.revoked.receivers = []
+    cancellation.revoked.connect(hear)
+    yield heard
+    cancellation.revoked.receivers = receivers
+    cancellation.revoked.sender_receivers_cache.clear()
+
+
+def test_the_whole_what_waits_never_runs_what_runs_is_asked_to_stop(nodes: Nodes) -> None:
+    assert nodes["r"].cancel() == Cancellation(pending=3, running=1, finished=1)
+    found = phases(nodes["r"].pk)
+    assert found.pop("a") == "SUCCEEDED"
+    assert set(found.values()) == {"CANCELED"}
+    open_nodes = {n.name for n in UserTaskStatus.objects.active()}
+    assert open_nodes == {"b1", "b", "header", "chord", "r"}
+    assert nodes["r"].phase == Phase.CANCELED
+
+
+def test_it_is_settled_when_the_running_task_has_stopped(nodes: Nodes) -> None:
+    nodes["r"].cancel()
+    with signals() as heard:
+        transitions.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    assert phases(nodes["r"].pk)["b1"] == "CANCELED"
+    assert not UserTaskStatus.objects.active().exists()
+    assert heard["stopped"] == [nodes[name].pk for name in ("b1", "b", "header", "chord", "r")]
+    assert heard["finished"] == [(nodes["r"].pk, Phase.CANCELED)]
+
+
+def test_each_that_will_not_run_is_announced_once_children_first(nodes: Nodes) -> None:
+    transitions.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    with signals() as heard:
+        nodes["r"].cancel()
+        nodes["r"].cancel()
+    assert sorted(heard["stopped"]) == sorted(
+        n.pk for n in nodes.values() if n.name not in ("a", "b1")
+    )
+    order = heard["stopped"].index
+    for name, parent in [("b2", "b"), ("b", "header"), ("header", "chord"), ("chord", "r")]:
+        assert order(nodes[name].pk) < order(nodes[parent].pk)
+    assert heard["finished"] == [(nodes["r"].pk, Phase.CANCELED)]
+
+
+def test_a_branch_leaves_its_siblings_alone_and_skips_what_waits_for_it(nodes: Nodes) -> None:
+    assert nodes["b"].cancel() == Cancellation(pending=1, running=1, finished=0)
+    assert phases(nodes["r"].pk) == {
+        "r": "CANCELED", "a": "SUCCEEDED", "chord": "CANCELED", "header": "CANCELED",
+        "b": "CANCELED", "b1": "CANCELED", "b2": "CANCELED", "c": "PENDING", "d": "SKIPPED",
+    }  # fmt: skip
+    assert UserTaskStatus.objects.get(name="d").caused_by == nodes["b"]
+    transitions.settle(nodes["b1"], Phase.FAILED, attempt=1, message="canceled")
+    transitions.settle(nodes["c"], Phase.SUCCEEDED)
+    root = UserTaskStatus.objects.get(name="r")
+    assert (root.phase, root.is_settled) == (Phase.CANCELED, True)
+
+
+def test_a_task_alone(nodes: Nodes) -> None:
+    assert nodes["c"].cancel() == Cancellation(pending=1)
+    found = phases(nodes["r"].pk)
+    assert (found["c"], found["d"], found["b1"]) == ("CANCELED", "SKIPPED", "RUNNING")
+
+
+def test_what_waits_for_another_attempt_never_runs(nodes: Nodes) -> None:
+    transitions.retry(nodes["b1"], 1)
+    assert nodes["r"].cancel() == Cancellation(pending=4, finished=1)
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_twice_is_once(nodes: Nodes) -> None:
+    nodes["r"].cancel()
+    before = list(UserTaskStatus.objects.order_by("pk").values())
+    assert nodes["r"].cancel() == Cancellation(finished=4)
+    assert list(UserTaskStatus.objects.order_by("pk").values()) == before
+
+
+def test_what_has_finished_stays(nodes: Nodes) -> None:
+    assert nodes["a"].cancel() == Cancellation(finished=1)
+    assert nodes["a"].phase == Phase.SUCCEEDED
+    alone = stored(leaf("z"))["z"]
+    alone.fail("x")
+    assert alone.cancel() == Cancellation(finished=1)
+    assert alone.phase == Phase.FAILED
+
+
+def test_a_node_that_was_deleted_is_nothing_to_cancel(nodes: Nodes) -> None:
+    UserTaskStatus.objects.filter(pk=nodes["r"].pk).delete()
+    assert nodes["b"].cancel() == Cancellation()
+    assert UserTaskStatus().cancel() == Cancellation()
+
+
+def test_a_failed_workflow_stays_failed_and_what_is_left_is_canceled(nodes: Nodes) -> None:
+    transitions.settle(nodes["b1"], Phase.FAILED, attempt=1)
+    assert nodes["r"].cancel() == Cancellation(pending=1, finished=4)
+    root = UserTaskStatus.objects.get(name="r")
+    assert (root.phase, root.is_settled, root.caused_by) == (Phase.FAILED, True, nodes["b1"])
+
+
+def test_workers_are_told_after_the_commit_in_one_go(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        nodes["r"].cancel()
+        assert told == []
+    assert told == [({"b2", "c", "d"}, False)]
+
+
+def test_with_force_what_runs_is_killed(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        nodes["r"].cancel(force=True)
+    assert told == [({"b2", "c", "d"}, False), ({"b1"}, True)]
+
+
+def test_with_force_what_was_only_asked_to_stop_before_is_killed(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    nodes["r"].cancel()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["r"].cancel(force=True) == Cancellation(running=1, finished=4)
+    assert told == [({"b1"}, True)]
+
+
+def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_with_them(
+    nodes: Nodes,
+) -> None:
+    sent = spawning.attach_subtree(nodes["b1"], leaf("sent"))
+    transitions.begin(sent, 1, last_seen_at=now())
+    transitions.retry(nodes["b1"], 1)
+    assert nodes["r"].cancel() == Cancellation(pending=4, running=1, finished=1)
+    assert not UserTaskStatus.objects.get(name="b1").is_settled
+    transitions.settle(sent, Phase.SUCCEEDED, attempt=1)
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_what_a_task_has_sent_is_canceled_alone_until_the_task_ends(nodes: Nodes) -> None:
+    sent = spawning.attach_subtree(nodes["b1"], leaf("sent", allow_failure=True))
+    sent.cancel()
+    unlike = phases(nodes["r"].pk)
+    assert unlike.pop("sent") == "CANCELED"
+    assert "CANCELED" not in unlike.values()
+    transitions.settle(nodes["b1"], Phase.SUCCEEDED)
+    found = phases(nodes["r"].pk)
+    shown = {name for name, phase in found.items() if phase == "CANCELED"}
+    assert shown == {"sent", "b1", "b", "header", "chord", "r"}
+    assert found["b2"] == found["d"] == "PENDING"  # Celery goes on.
+    causes = UserTaskStatus.objects.exclude(name="sent").filter(phase=Phase.CANCELED)
+    assert set(causes.values_list("caused_by", flat=True)) == {sent.pk}
+    for name in ("b2", "c", "d"):
+        transitions.begin(nodes[name], 1, last_seen_at=now())
+        transitions.settle(nodes[name], Phase.SUCCEEDED)
+    assert UserTaskStatus.objects.get(name="r").is_settled
+    assert UserTaskStatus.objects.get(name="r").phase == Phase.CANCELED
+
+
+def test_what_a_task_has_sent_is_canceled_alone_though_others_are_lost(nodes: Nodes) -> None:
+    spawning.attach_subtree(nodes["b1"], leaf("sent", allow_failure=True)).cancel()
+    fate = {"c": Phase.FAILED}
+    transitions.close_leaves(nodes["r"].pk, lambda found: fate.get(found.name), "It was not sent.")
+    found = phases(nodes["r"].pk)
+    assert (found["b1"], found["b"], found["r"]) == ("RUNNING", "RUNNING", "FAILED")
+
+
+def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
+    nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    sent = spawning.attach_subtree(nodes["b1"], leaf("sent"))
+    transitions.begin(sent, 1, last_seen_at=now())
+    nodes["b1"].cancel()
+    transitions.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    told.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["b"].cancel(force=True) == Cancellation(running=1, finished=2)
+    assert told == [({"sent"}, True)]
+
+
+@pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
+def test_with_force_a_task_that_has_given_its_verdict_may_tidy_up(
+    nodes: Nodes, told: Any, verdict: Phase, django_capture_on_commit_callbacks: Any
+) -> None:
+    transitions.change(nodes["b1"], verdict)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert nodes["r"].cancel(force=True).running == 0
+    assert [terminate for _, terminate in told] == [False]
+    assert phases(nodes["r"].pk)["b1"] == verdict
+
+
+def test_one_that_was_started_by_hand_is_in_no_worker(nodes: Nodes) -> None:
+    nodes["c"].start()
+    assert nodes["c"].cancel() == Cancellation(pending=1)
+    assert UserTaskStatus.objects.get(name="c").is_settled
+
+
+def test_a_task_whose_body_runs_is_not_settled_with_what_it_has_sent(nodes: Nodes) -> None:
+    spawning.attach_subtree(nodes["b1"], leaf("sent"))
+    nodes["r"].cancel()
+    assert UserTaskStatus.objects.get(name="sent").is_settled
+    assert not UserTaskStatus.objects.get(name="b1").is_settled
+    transitions.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_what_a_task_has_come_to_itself_stays(nodes: Nodes) -> None:
+    spawning.attach_subtree(nodes["b1"], leaf("sent"))
+    transitions.settle(nodes["b1"], Phase.FAILED, attempt=1)
+    nodes["r"].cancel()
+    assert phases(nodes["r"].pk)["b1"] == "FAILED"
+    assert not UserTaskStatus.objects.active().exists()
+
+
+def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -> None:
+    spawning.attach_subtree(nodes["b1"], leaf("sent", total_steps=9))
+    transitions.retry(nodes["b1"], 1)
+    nodes["r"].cancel()
+    own = UserTaskStatus.objects.get(name="b1")
+    assert (own.is_settled, own.total_steps) == (True, 1)
+    assert UserTaskStatus.objects.get(name="r").total_steps == 5 + 9
+
+
+def test_children_are_announced_first_whatever_they_have_come_to() -> None:
+    """A branch that was canceled stands before one in which something had failed."""
+    canceled = node("group", leaf("a"), leaf("b"), name="canceled")
+    failed = node("group", leaf("x"), leaf("y"), name="failed")
+    nodes = stored(node("group", canceled, failed, name="r"))
+    transitions.settle(nodes["x"], Phase.FAILED)
+    with signals() as heard:
+        nodes["r"].cancel()
+    assert phases(nodes["r"].pk)["canceled"] == "CANCELED"
+    assert heard["stopped"][-1] == nodes["r"].pk
+
+
+def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
+    counts = []
+    for size in (10, 400):
+        header = node("group", *(leaf(f"{size}.{n}") for n in range(size)), name=f"h{size}")
+        root = stored(node("chord", header, leaf(f"e{size}"), name=f"r{size}"))[f"r{size}"]
+        with queries() as sql:
+            root.cancel()
+        counts.append(len(sql))
+        assert_tree_is_sound(root.pk)
+    assert counts[1] <= counts[0] + 2
+
+
+def test_canceling_by_the_state_is_canceling(nodes: Nodes) -> None:
+    nodes["c"].state = "Canceled"
+    nodes["c"].save()
+    assert phases(nodes["r"].pk)["d"] == "SKIPPED"
+    assert UserTaskStatus.objects.get(name="c").is_settled
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_does_not_keep_anyone_from_canceling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionRefusedError("no broker")
+
+    monkeypatch.setattr(current_app.control, "revoke", away)
+    nodes = stored(node("chain", leaf("a"), leaf("b"), name="r"))
+    cancellation = nodes["r"].cancel()
+    assert cancellation.pending == 2
+    assert set(phases(nodes["r"].pk).values()) == {"CANCELED"}

@@ -1,0 +1,569 @@
+"""What ``reap`` finds and mends, kind by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.states import FAILURE, REVOKED, SUCCESS
+from django.core.management import call_command
+from django.db import connection
+from django.utils.timezone import now
+
+from tests import tasks
+from tests.helpers import leaf, node, phases, queries, signals, stored
+from user_workflows import user_task_stopped, workflow_finished
+from user_workflows.lifecycle import progress, transitions
+from user_workflows.maintenance import reaper
+from user_workflows.maintenance.reaper import Report, reap
+from user_workflows.models import UserTaskArtifact, UserTaskStatus
+from user_workflows.phases import Phase
+from user_workflows.queues.celery import spawning
+from user_workflows.tasks import reap_lost_user_tasks
+from user_workflows.tree.nodes import read_tree
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+Nodes = dict[str, UserTaskStatus]
+
+
+@pytest.fixture
+def conf() -> Iterator[Any]:
+    """Celery's settings, as they are before and after the test."""
+    conf = current_app.conf
+    before = {name: conf[name] for name in ("task_acks_late", "broker_transport_options")}
+    yield conf
+    conf.update(before)
+
+
+@pytest.fixture
+def nodes(transactional_db: None) -> Nodes:
+    """a -> b -> c: a worker has started ``a`` just now."""
+    nodes = stored(node("chain", leaf("a"), leaf("b"), leaf("c"), name="r"))
+    transitions.begin(nodes["a"], 1, last_seen_at=now())
+    return nodes
+
+
+def silent(node: UserTaskStatus, since: timedelta) -> None:
+    change(node, last_seen_at=now() - since)
+
+
+def change(node: UserTaskStatus, **columns: Any) -> None:
+    """What a process has written before it died."""
+    UserTaskStatus.objects.filter(pk=node.pk).update(**columns)
+
+
+def why(node: UserTaskStatus) -> str:
+    return UserTaskArtifact.objects.get(status=node, name="Error").text
+
+
+class TestSilentWorkers:
+    def test_a_task_is_failed_when_its_worker_has_been_silent_for_too_long(
+        self, nodes: Nodes
+    ) -> None:
+        silent(nodes["a"], 7 * MINUTE)
+        with signals() as heard:
+            assert reap() == Report(lost=[nodes["a"].uuid])
+        assert phases(nodes["r"].pk) == {
+            "r": "FAILED", "a": "FAILED", "b": "SKIPPED", "c": "SKIPPED",
+        }  # fmt: skip
+        assert why(nodes["a"]) == "Lost: no sign of life for 7\xa0minutes."
+        assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
+
+    def test_a_task_with_signs_of_life_is_left_alone(self, nodes: Nodes) -> None:
+        silent(nodes["a"], 4 * MINUTE)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+
+    def test_how_long_is_a_setting(self, nodes: Nodes, settings: Any) -> None:
+        silent(nodes["a"], 10 * MINUTE)
+        settings.USER_WORKFLOWS_LOST_AFTER = timedelta(minutes=11)
+        assert reap() == Report()
+        settings.USER_WORKFLOWS_LOST_AFTER = timedelta(minutes=9)
+        assert reap().lost == [nodes["a"].uuid]
+
+    @pytest.mark.parametrize(("timeout", "options"), [(60, {}), (10, {"visibility_timeout": 600})])
+    def test_what_the_broker_will_deliver_again_is_waited_for(
+        self, nodes: Nodes, timeout: int, options: dict[str, Any], monkeypatch: Any, conf: Any
+    ) -> None:
+        monkeypatch.setattr(tasks.user, "acks_late", True)
+        conf.broker_transport_options = options
+        change(nodes["a"], task_class=tasks.user.name)
+        silent(nodes["a"], (timeout + 4) * MINUTE)
+        assert reap() == Report()
+        silent(nodes["a"], (timeout + 6) * MINUTE)
+        assert reap().lost == [nodes["a"].uuid]
+
+    def test_the_apps_acks_late_counts_for_tasks_this_process_does_not_know(
+        self, nodes: Nodes, conf: Any
+    ) -> None:
+        conf.task_acks_late = True
+        silent(nodes["a"], 20 * MINUTE)
+        assert reap() == Report()
+
+    def test_a_task_that_was_asked_to_stop_ends_canceled(self, nodes: Nodes) -> None:
+        nodes["r"].cancel()
+        silent(nodes["a"], HOUR)
+        assert reap().lost == [nodes["a"].uuid]
+        assert set(phases(nodes["r"].pk).values()) == {"CANCELED"}
+        assert not UserTaskStatus.objects.active().exists()
+
+    def test_a_task_that_waits_for_its_next_attempt_is_not_lost(self, nodes: Nodes) -> None:
+        transitions.retry(nodes["a"], 1)
+        silent(nodes["a"], 30 * MINUTE)
+        assert reap() == Report()
+
+    def test_nothing_is_allowed_to_be_lost_where_something_waits(self) -> None:
+        nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        reap()
+        assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
+
+    @pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
+    def test_a_task_that_has_given_its_verdict_may_be_lost_too(
+        self, nodes: Nodes, verdict: Phase
+    ) -> None:
+        transitions.change(nodes["a"], verdict)
+        silent(nodes["a"], HOUR)
+        assert reap().lost == [nodes["a"].uuid]
+        assert phases(nodes["r"].pk)["a"] == "FAILED"
+
+    def test_who_has_ended_or_was_replaced_has_nothing_more_to_say(self) -> None:
+        root = node("chain", leaf("a", allow_failure=True), leaf("x"), leaf("b"), name="r")
+        nodes = stored(root)
+        for name in "ax":
+            transitions.begin(nodes[name], 1, last_seen_at=now())
+        sent = spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True))
+        heir = spawning.attach_subtree(nodes["x"], leaf("heir"), in_place_of=0)
+        for made in (sent, heir):
+            transitions.begin(made, 1, last_seen_at=now())
+        transitions.settle(nodes["a"], Phase.SUCCEEDED)
+        for name in "ax":
+            silent(nodes[name], HOUR)
+        before = list(UserTaskStatus.objects.order_by("pk").values())
+        assert reap() == Report()
+        assert list(UserTaskStatus.objects.order_by("pk").values()) == before
+
+    def test_a_short_silence_is_told_in_seconds(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_LOST_AFTER = timedelta(seconds=20)
+        silent(nodes["a"], timedelta(seconds=30))
+        reap()
+        assert why(nodes["a"]).startswith("Lost: no sign of life for 0:00:30.")
+
+    def test_an_attempt_that_begins_at_the_last_moment_is_not_lost(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        def words(text: str) -> str:
+            transitions.begin(nodes["a"], 2, last_seen_at=now())
+            return text
+
+        monkeypatch.setattr(reaper, "gettext", words)
+        silent(nodes["a"], HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+
+    def test_it_is_where_nothing_waits(self) -> None:
+        nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        reap()
+        transitions.settle(nodes["b"], Phase.SUCCEEDED)
+        assert phases(nodes["r"].pk) == {"r": "PARTIAL", "a": "FAILED", "b": "SUCCEEDED"}
+
+    def test_a_lost_task_stays_lost_though_its_worker_was_only_slow(self, nodes: Nodes) -> None:
+        silent(nodes["a"], HOUR)
+        reap()
+        assert not transitions.begin(nodes["a"], 2, last_seen_at=now())
+        assert not transitions.settle(nodes["a"], Phase.SUCCEEDED, attempt=1)
+        assert phases(nodes["r"].pk)["a"] == "FAILED"
+
+
+class TestTheResultBackend:
+    @pytest.mark.parametrize(
+        ("state", "result", "phase", "next_phase"),
+        [
+            (SUCCESS, 42, "SUCCEEDED", "PENDING"),
+            (FAILURE, tasks.Boom("a went wrong"), "FAILED", "SKIPPED"),
+            (REVOKED, tasks.Boom("revoked"), "CANCELED", "SKIPPED"),
+        ],
+    )
+    @pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
+    def test_it_knows_how_a_task_has_ended(
+        self, nodes: Nodes, state: str, result: Any, phase: str, next_phase: str, begun: bool
+    ) -> None:
+        if begun:
+            silent(nodes["a"], HOUR)
+        else:
+            change(nodes["a"], phase=Phase.PENDING, last_seen_at=None)
+            UserTaskStatus.objects.update(created=now() - DAY, modified=now() - DAY)
+        current_app.backend.store_result("a", result, state)
+        try:
+            assert reap() == Report(recovered=[nodes["a"].uuid])
+        finally:
+            current_app.backend.forget("a")
+        assert phases(nodes["r"].pk)["a"] == phase
+        assert phases(nodes["r"].pk)["b"] == next_phase
+        if state == FAILURE:
+            assert why(nodes["a"]) == "a went wrong"
+        else:
+            assert not UserTaskArtifact.objects.exists()
+
+    def test_a_failure_that_it_knows_was_not_allowed_for_celery(self) -> None:
+        """Else it would have gone on with None for a result."""
+        nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
+        current_app.backend.store_result("a", tasks.Boom("a went wrong"), FAILURE)
+        try:
+            reap()
+        finally:
+            current_app.backend.forget("a")
+        assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
+
+    def test_what_it_knows_of_an_attempt_is_nothing_about_the_next(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        class Result:
+            result = None
+
+            @property
+            def state(self) -> str:
+                transitions.begin(nodes["a"], 2, last_seen_at=now())
+                return str(SUCCESS)
+
+        monkeypatch.setattr(reaper, "AsyncResult", lambda task_id: Result())
+        silent(nodes["a"], HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+
+    def test_a_result_ends_the_wait_for_a_redelivery(self, nodes: Nodes, conf: Any) -> None:
+        conf.task_acks_late = True
+        silent(nodes["a"], 6 * MINUTE)
+        current_app.backend.store_result("a", 42, SUCCESS)
+        try:
+            assert reap().recovered == [nodes["a"].uuid]
+        finally:
+            current_app.backend.forget("a")
+
+    def test_where_it_is_away_silence_decides(self, nodes: Nodes, monkeypatch: Any) -> None:
+        def away(*args: Any, **kwargs: Any) -> Any:
+            raise ConnectionError
+
+        monkeypatch.setattr(current_app.backend, "get", away)
+        silent(nodes["a"], HOUR)
+        assert reap().lost == [nodes["a"].uuid]
+
+
+class TestHalfSteps:
+    def test_what_failed_without_telling_others_is_spread(self, nodes: Nodes) -> None:
+        change(nodes["a"], phase=Phase.FAILED, state="Failed", settled_at=now() - 2 * MINUTE)
+        with signals() as heard:
+            assert reap() == Report(settled=[nodes["r"].uuid])
+        assert phases(nodes["r"].pk) == {
+            "r": "FAILED", "a": "FAILED", "b": "SKIPPED", "c": "SKIPPED",
+        }  # fmt: skip
+        assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
+
+    def test_it_is_put_down_to_what_failed_first(self) -> None:
+        nodes = stored(node("group", leaf("a"), leaf("b"), leaf("c"), name="r"))
+        for name, since in (("a", 5), ("b", 20), ("c", 10)):
+            change(nodes[name], phase=Phase.FAILED, settled_at=now() - since * MINUTE)
+        assert reap().settled == [nodes["r"].uuid]
+        assert UserTaskStatus.objects.get(name="r").caused_by == nodes["b"]
+
+    def test_the_stored_sums_of_what_goes_on_follow(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), name="c"), leaf("x"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
+        assert reap().settled == [nodes["r"].uuid]
+        progress.finish()
+        assert UserTaskStatus.objects.get(name="r").completed_steps == 1
+
+    def test_what_succeeded_last_settles_all_above(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
+        assert reap().settled == [nodes["r"].uuid]
+        root = UserTaskStatus.objects.get(name="r")
+        assert (root.phase, root.is_settled, root.completed_steps) == ("SUCCEEDED", True, 1)
+
+    def test_a_container_whose_parent_was_not_settled_is_found(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
+        done = {"phase": Phase.SUCCEEDED, "settled_at": now() - HOUR}
+        change(nodes["a"], **done)
+        change(nodes["c"], **done)
+        assert reap().settled == [nodes["r"].uuid]
+
+    def test_a_container_that_does_not_show_what_broke_it_is_found(self) -> None:
+        nodes = stored(
+            node("chord", node("group", leaf("a"), leaf("x"), name="g"), leaf("b"), name="r")
+        )
+        change(nodes["a"], phase=Phase.CANCELED, state="Canceled", settled_at=now() - HOUR)
+        transitions.begin(nodes["x"], 1, last_seen_at=now())
+        assert reap().settled == [nodes["r"].uuid]
+        assert phases(nodes["r"].pk) == {
+            "r": "CANCELED", "g": "CANCELED", "a": "CANCELED", "x": "RUNNING", "b": "SKIPPED",
+        }  # fmt: skip
+        assert reap() == Report()
+
+    def test_a_task_whose_children_have_ended_is_left_until_it_has_ended_itself(
+        self, nodes: Nodes
+    ) -> None:
+        sent = spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True))
+        change(sent, phase=Phase.CANCELED, settled_at=now() - HOUR)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["a"] == "RUNNING"
+        change(nodes["a"], ended_at=now() - HOUR, phase=Phase.SUCCEEDED)
+        assert reap().settled == [nodes["r"].uuid]
+        assert UserTaskStatus.objects.get(name="a").is_settled
+
+    def test_what_a_task_has_sent_and_was_canceled_keeps_nobody_from_going_on(self) -> None:
+        nodes = stored(node("group", node("chain", leaf("a"), leaf("b")), leaf("c"), name="r"))
+        transitions.begin(nodes["a"], 1, last_seen_at=now())
+        spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True)).cancel()
+        transitions.settle(nodes["a"], Phase.SUCCEEDED)
+        change(nodes["a"], settled_at=now() - HOUR)
+        change(nodes["c"], phase=Phase.FAILED, settled_at=now() - HOUR)  # And its process died.
+        reap()
+        found = phases(nodes["r"].pk)
+        assert (found["a"], found["b"]) == ("CANCELED", "PENDING")
+        assert found["r"] == "FAILED"
+
+    def test_a_process_that_is_about_to_go_on_is_given_a_minute(self, nodes: Nodes) -> None:
+        change(nodes["a"], phase=Phase.FAILED, settled_at=now() - MINUTE / 2)
+        assert reap() == Report()
+        assert phases(nodes["r"].pk)["b"] == "PENDING"
+
+    def test_it_is_given_a_minute_to_settle_what_contains_it_too(self) -> None:
+        nodes = stored(node("group", leaf("a"), leaf("b"), name="r"))
+        change(nodes["a"], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
+        change(nodes["b"], phase=Phase.SUCCEEDED, settled_at=now() - MINUTE / 2)
+        assert reap() == Report()
+        change(nodes["b"], settled_at=now() - 2 * MINUTE)
+        assert reap().settled == [nodes["r"].uuid]
+
+    def test_a_workflow_that_goes_on_well_is_not_touched(self, nodes: Nodes) -> None:
+        transitions.settle(nodes["a"], Phase.SUCCEEDED)
+        change(nodes["a"], settled_at=now() - 2 * MINUTE)
+        before = list(UserTaskStatus.objects.values())
+        assert reap() == Report()
+        assert list(UserTaskStatus.objects.values()) == before
+
+
+class TestAnnouncing:
+    def test_workflow_finished_is_sent_late_but_once(self, nodes: Nodes) -> None:
+        nodes["r"].cancel()
+        transitions.settle(nodes["a"], Phase.CANCELED)
+        change(nodes["r"], settled_at=now() - 11 * MINUTE, finished_sent_at=None)
+        with signals() as heard:
+            assert reap() == Report(announced=[nodes["r"].uuid])
+            assert reap() == Report()
+        assert heard == {"stopped": [], "finished": [(nodes["r"].pk, Phase.CANCELED)]}
+
+    def test_a_receiver_that_takes_long_does_not_make_it_be_sent_again(self, nodes: Nodes) -> None:
+        heard = []
+
+        def slow(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
+            heard.append(status.pk)
+            if len(heard) == 1:
+                change(status, settled_at=now() - 2 * MINUTE)
+                reap()
+
+        workflow_finished.connect(slow)
+        try:
+            nodes["r"].cancel()
+            transitions.settle(nodes["a"], Phase.CANCELED)
+        finally:
+            workflow_finished.disconnect(slow)
+        assert heard == [nodes["r"].pk]
+
+    def test_the_reaper_and_a_process_that_was_only_slow_send_it_once(self, nodes: Nodes) -> None:
+        heard = []
+
+        def slow(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
+            if status.pk == nodes["r"].pk:  # The next that the process sends is about the whole.
+                change(status, settled_at=now() - 2 * MINUTE)
+                reap()
+
+        def finished(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
+            heard.append(status.pk)
+
+        user_task_stopped.connect(slow)
+        workflow_finished.connect(finished)
+        try:
+            nodes["r"].cancel()
+            transitions.settle(nodes["a"], Phase.CANCELED)
+        finally:
+            user_task_stopped.disconnect(slow)
+            workflow_finished.disconnect(finished)
+        assert heard == [nodes["r"].pk]
+
+
+class TestMessages:
+    @pytest.fixture(autouse=True)
+    def yesterday(self, nodes: Nodes) -> None:
+        """All was sent yesterday, and the first has ended two hours ago."""
+        transitions.settle(nodes["a"], Phase.SUCCEEDED)
+        UserTaskStatus.objects.update(created=now() - DAY, modified=now() - DAY)
+        change(nodes["a"], settled_at=now() - 2 * HOUR)
+
+    def test_a_task_whose_turn_came_long_ago_is_reported_and_left_alone(self, nodes: Nodes) -> None:
+        before = list(UserTaskStatus.objects.values())
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+        assert list(UserTaskStatus.objects.values()) == before
+
+    def test_a_task_whose_turn_has_just_come_is_not(self, nodes: Nodes) -> None:
+        change(nodes["a"], settled_at=now() - HOUR / 2)
+        assert reap() == Report()
+
+    def test_it_is_failed_if_the_site_says_so(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = 3 * HOUR
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+        assert phases(nodes["r"].pk)["b"] == "PENDING"
+        settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = HOUR
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+        assert phases(nodes["r"].pk) == {
+            "r": "FAILED", "a": "SUCCEEDED", "b": "FAILED", "c": "SKIPPED",
+        }  # fmt: skip
+        assert why(nodes["b"]).startswith("Lost: no worker has taken it since ")
+
+    def test_a_retry_that_never_came_back_is_reported(self, nodes: Nodes) -> None:
+        transitions.begin(nodes["b"], 1, last_seen_at=now() - DAY)
+        transitions.retry(nodes["b"], 1)
+        change(nodes["b"], modified=now() - DAY)
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+
+    def test_a_retry_of_a_task_that_has_sent_others_is_too(self) -> None:
+        status = stored(leaf("z"))["z"]
+        transitions.begin(status, 1, last_seen_at=now() - DAY)
+        sent = spawning.attach_subtree(status, leaf("sent", allow_failure=True))
+        transitions.settle(sent, Phase.SUCCEEDED)
+        transitions.retry(status, 1)
+        change(status, modified=now() - DAY, created=now() - DAY)
+        assert status.uuid in reap().waiting
+
+    def test_one_that_runs_is_not_waiting(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_LOST_AFTER = DAY
+        transitions.begin(nodes["b"], 1, last_seen_at=now() - 2 * HOUR)
+        change(nodes["c"], modified=now() - DAY)
+        assert reap() == Report()
+
+    def test_what_a_task_has_sent_is_not_waited_for(self, nodes: Nodes) -> None:
+        sent = spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True))
+        transitions.begin(sent, 1, last_seen_at=now())
+        change(nodes["a"], settled_at=None, ended_at=now() - 2 * HOUR)
+        assert reap() == Report(waiting=[nodes["b"].uuid])
+        change(nodes["a"], ended_at=now() - HOUR / 2)
+        assert reap() == Report()
+
+    def test_what_is_lost_was_not_allowed_to_be(self, nodes: Nodes, settings: Any) -> None:
+        settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = HOUR
+        change(nodes["b"], allow_failure=True)
+        reap()
+        assert phases(nodes["r"].pk)["c"] == "SKIPPED"
+
+    def test_a_workflow_that_is_deleted_meanwhile_is_not_missed(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
+        read = read_tree
+
+        def delete_and_read(tree_id: int) -> Any:
+            UserTaskStatus.objects.filter(tree_id=tree_id).delete()
+            return read(tree_id)
+
+        monkeypatch.setattr(reaper, "read_tree", delete_and_read)
+        assert reap() == Report()
+
+    def test_a_retry_is_not_late_before_it_was_asked_for(self, nodes: Nodes) -> None:
+        transitions.begin(nodes["b"], 1, last_seen_at=now())
+        transitions.retry(nodes["b"], 1)
+        change(nodes["c"], modified=now() - DAY)
+        assert reap() == Report()
+
+
+class TestSeveralReapers:
+    @pytest.mark.parametrize("moment", range(1, 12))
+    def test_another_one_at_any_moment_does_nothing_twice(self, nodes: Nodes, moment: int) -> None:
+        """The other runs as a whole before the first one's so many-th write."""
+        silent(nodes["a"], HOUR)
+        other = stored(node("group", leaf("x"), leaf("y"), name="s"))
+        for name in "xy":
+            change(other[name], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
+        unsent = stored(leaf("z"))["z"]
+        change(unsent, phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
+        left, reports = moment, []
+
+        def count(execute: Any, sql: str, *args: Any) -> Any:
+            nonlocal left
+            if sql.startswith(("UPDATE", "INSERT")) and not connection.in_atomic_block:
+                left -= 1
+                if left == 0:
+                    reports.append(reap())
+            return execute(sql, *args)
+
+        with signals() as heard, connection.execute_wrapper(count):
+            reports.append(reap())
+        found = [each for report in reports for each in (*report.lost, *report.announced)]
+        assert sorted(found) == sorted([nodes["a"].uuid, unsent.uuid])
+        assert len(heard["stopped"]) == len(set(heard["stopped"]))
+        assert sorted(heard["finished"]) == sorted(
+            [
+                (nodes["r"].pk, Phase.FAILED),
+                (other["s"].pk, Phase.SUCCEEDED),
+                (unsent.pk, Phase.SUCCEEDED),
+            ]
+        )
+        assert UserTaskArtifact.objects.filter(status=nodes["a"]).count() == 1
+        assert not UserTaskStatus.objects.active().exists()
+
+
+def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -> None:
+    for number in range(20):
+        found = stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
+        done = found[f"{number}.1"]
+        transitions.settle(done, Phase.SUCCEEDED)
+        change(done, settled_at=now() - HOUR, last_seen_at=now() - HOUR)
+    allowed = stored(node("group", leaf("x", allow_failure=True), leaf("y"), name="allowed"))
+    broken = stored(node("group", leaf("v"), leaf("w"), leaf("u"), name="broken"))
+    for each in (allowed["x"], broken["v"], broken["w"]):
+        transitions.settle(each, Phase.CANCELED if each is broken["w"] else Phase.FAILED)
+        change(each, settled_at=now() - HOUR)
+    over = stored(leaf("over"))["over"]
+    over.succeed()
+    change(over, settled_at=now() - HOUR)
+    with queries(5):
+        assert reap() == Report()
+
+
+def test_a_task_that_is_heard_of_at_the_last_moment_is_not_lost(
+    nodes: Nodes, monkeypatch: Any
+) -> None:
+    silent(nodes["a"], HOUR)
+
+    def recover(leaf: UserTaskStatus) -> bool:
+        change(leaf, last_seen_at=now())
+        return False
+
+    monkeypatch.setattr(reaper, "_recover", recover)
+    assert reap() == Report()
+    assert phases(nodes["r"].pk)["a"] == "RUNNING"
+
+
+def test_the_command_says_what_was_found(nodes: Nodes) -> None:
+    silent(nodes["a"], HOUR)
+    out = StringIO()
+    call_command("reap_workflows", stdout=out)
+    lines = out.getvalue().splitlines()
+    assert lines[0].split()[:3] == ["1", "running", "tasks"]
+    assert lines[1].strip() == str(nodes["a"].uuid)
+    assert [line.split()[0] for line in lines[2:]] == ["0"] * 4
+
+
+def test_the_task_counts_what_was_found(nodes: Nodes) -> None:
+    silent(nodes["a"], HOUR)
+    found = {"lost": 1, "recovered": 0, "settled": 0, "announced": 0, "waiting": 0}
+    assert reap_lost_user_tasks() == found

@@ -1,0 +1,1 @@
+"""What django-user-tasks has stored, and copying it."""

@@ -1,0 +1,1 @@
+"""What happens to stored nodes. Knows no queue."""

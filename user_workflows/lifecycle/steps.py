@@ -1,0 +1,94 @@
+"""Sums of steps: stored on containers, and added up of the leaves below them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Least
+from django.utils.timezone import now
+
+from ..db.tables import statuses
+from ..phases import NodeType
+from ..tree.ancestors import Part, ancestors_of
+from ..tree.bounds import within
+from ..tree.locking import tree_lock, tree_lock_in_transaction
+from ..tree.nodes import StoredNode, TreeNode, open_node
+
+
+def store_sums(nodes: list[TreeNode]) -> None:
+    """Store the sums of these containers, as read. One UPDATE for each 500."""
+    row = statuses().model
+    sums = [
+        row(pk=node.pk, completed_steps=node.completed_steps, total_steps=node.total_steps)
+        for node in nodes
+        if node.is_container
+    ]
+    statuses().bulk_update(sums, ["completed_steps", "total_steps"], batch_size=500)
+
+
+def leaf_sums(container: Part) -> dict[str, int]:
+    """Return the sums of the leaves below a container, as columns of it. One query."""
+    below = within(container.pk, container.tree_id)
+    leaves = statuses().filter(below, node_type=NodeType.TASK)
+    sums = leaves.order_by().aggregate(
+        done=Sum(Least("completed_steps", "total_steps")), steps=Sum("total_steps")
+    )
+    return {"completed_steps": sums["done"] or 0, "total_steps": sums["steps"] or 0}
+
+
+def store_sums_above(node: StoredNode) -> None:
+    """Stores the sums of the open containers above a node. Two queries for each.
+
+    Under the tree's lock: of two that count at once, the later must see what the other counted.
+    """
+    if node.parent_id is None:
+        return
+    with tree_lock(node.tree_id):
+        for container in ancestors_of(node):
+            if container.settled_at is None and container.stored_type != NodeType.TASK:
+                open_node(container.pk).update(**leaf_sums(container))
+
+
+def roll_up(tree_id: int, every: timedelta) -> bool:
+    """Stores the sums of a tree's open containers, unless somebody did within ``every``.
+
+    Returns False where it is to be done later. Three queries, and one for each container whose
+    sums have changed.
+    """
+    root = open_node(tree_id).filter(is_container=True)
+    last = root.values_list("rolled_up_at").first()
+    if last is None:
+        return True
+    at = now()
+    due = Q(rolled_up_at__isnull=True) | Q(rolled_up_at__lte=at - every)
+    due |= Q(rolled_up_at__gt=at + every)  # The clock was set back.
+    if not root.filter(due).update(rolled_up_at=at):
+        return False
+    columns = ("pk", "parent_id", "node_type", "completed_steps", "total_steps")
+    rows = statuses().filter(tree_id=tree_id).order_by("lft").values_list(*columns)
+    sums: dict[int, list[int]] = {}
+    stored = []
+    for pk, parent_id, node_type, done, steps in rows:
+        sums[pk] = [min(done, steps), steps] if node_type == NodeType.TASK else [0, 0]
+        stored.append((pk, parent_id, node_type, (done, steps)))
+    for pk, parent_id, node_type, old in reversed(stored):
+        done, steps = sums[pk]
+        if parent_id in sums:
+            sums[parent_id][0] += done
+            sums[parent_id][1] += steps
+        if node_type != NodeType.TASK and old != (done, steps):
+            open_node(pk).update(completed_steps=done, total_steps=steps)
+    return True
+
+
+def count(status: Any, completed: int, total: int) -> None:
+    """Adds steps to the row of this instance, and to the stored sums of all above it."""
+    with tree_lock_in_transaction(status.tree_id):
+        open_node(status.pk).update(
+            completed_steps=F("completed_steps") + completed,
+            total_steps=F("total_steps") + total,
+            modified=now(),
+        )
+        store_sums_above(status)

@@ -1,0 +1,1 @@
+"""What is done for the site, not for one user: finding what was lost, deleting what is old."""

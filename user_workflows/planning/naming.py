@@ -1,0 +1,64 @@
+"""Names that the caller did not give, and the arguments of a call by name."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from django.utils.translation import gettext, ngettext
+
+from ..fields import MAX_TEXT_LENGTH
+from ..phases import NodeType
+from .plan import PlanNode
+
+logger = logging.getLogger(__name__)
+
+
+def name_containers(root: PlanNode, task_names: dict[str, str]) -> None:
+    """Names the containers that have no name yet.
+
+    Each by the ``user_task_name`` of the first task in it that has one (django-user-tasks'
+    way), else in plain words.
+
+    Arguments:
+        task_names: ``user_task_name`` by task id.
+    """
+    for node in root.walk():
+        if node.is_container and not node.name:
+            names = (task_names.get(leaf.task_id) for leaf in node.leaves())
+            node.name = next(filter(None, names), "")[:MAX_TEXT_LENGTH] or container_label(node)
+
+
+def container_label(node: PlanNode) -> str:
+    """What a container is called that nobody has named."""
+    count = sum(1 for _ in node.leaves())
+    if node.node_type is NodeType.LINK:
+        return node.children[0].name or container_label(node.children[0])
+    if node.node_type is NodeType.CHORD and len(node.children) == 2:
+        after = sum(1 for _ in node.children[1].leaves())
+        words = ngettext("%(count)d task, then %(after)d", "%(count)d tasks, then %(after)d", count)
+        return words % {"count": count - after, "after": after}
+    if count == 0:
+        return gettext("nothing to do")
+    if node.node_type is NodeType.CHAIN:
+        return ngettext("%d task", "%d tasks in order", count) % count
+    return ngettext("%d task", "%d tasks at once", count) % count
+
+
+_parameters = lru_cache(maxsize=1000)(inspect.signature)
+
+
+def bound_arguments(run: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call by name, defaults included, as ``inspect.getcallargs`` has them.
+
+    Sees through decorators made with ``functools.wraps``.
+
+    Raises:
+        TypeError: the function cannot be called like this.
+    """
+    bound = _parameters(run).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)

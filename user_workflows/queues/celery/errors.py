@@ -1,0 +1,28 @@
+"""Why a task failed, for its user."""
+
+from __future__ import annotations
+
+import logging
+
+from celery.exceptions import (
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from django.utils.translation import gettext
+
+logger = logging.getLogger(__name__)
+
+
+def error_message(error: BaseException) -> str:
+    """Why a task failed, for its user."""
+    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
+        limit = next((arg for arg in error.args if isinstance(arg, int | float)), None)
+        if limit is None:
+            return gettext("It took longer than it was allowed to.")
+        return gettext("It took longer than the %(limit)s seconds it was allowed to.") % {
+            "limit": limit
+        }
+    if isinstance(error, WorkerLostError):
+        return gettext("The process that ran it has died: %(error)s") % {"error": error}
+    return str(error) or type(error).__name__

@@ -1,0 +1,200 @@
+"""What the tree learns from Celery: messages published, tasks ended, retried, revoked.
+
+A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. Who
+publishes while a tracked task runs passes it on, as tracing does, so that retries, later stages
+and chord bodies have it too, and a task without it costs no query.
+
+No exception of ours changes what Celery does with a task. Where the database is away, a write is
+tried again for some seconds; what is then still unwritten the reaper finds.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from celery import current_app, current_task
+from celery.states import IGNORED
+from django.db import connections
+from django.utils.translation import gettext
+
+from ...db.connections import status_connection
+from ...exceptions import TaskCanceledException
+from ...lifecycle import cancellation, execution, progress, steps, transitions
+from ...lifecycle.execution import Execution
+from ...models import UserTaskStatus
+from ...phases import TERMINAL, Phase
+from .context import HEADER, WHOLE, current_submission, inherited_submission
+from .copying import leaf_signatures
+from .errors import error_message
+from .gate import (
+    is_replaced,
+    is_tracked,
+    planned_steps,
+)
+from .planner import is_user_task
+from .recording import recorded
+
+logger = logging.getLogger(__name__)
+
+
+#: Ids in one broadcast to the workers, who need 0.5 ms for each.
+REVOKED_AT_ONCE = 1000
+
+
+def pass_on(headers: dict[str, Any], body: Any) -> None:
+    """Puts the header on a message that belongs to a tracked workflow."""
+    context = inherited_submission()
+    if context is not None and context.tree_id is not None:
+        marks = {HEADER: context.tree_id, WHOLE: context.whole}
+        headers.update(marks)
+        if isinstance(body, dict):  # Message protocol 1: workers read the request from the body.
+            body.update(marks)
+
+
+def note_published(headers: dict[str, Any], body: Any) -> None:
+    """Notes that the broker has taken a task."""
+    context = current_submission()
+    if context is not None:
+        context.published.add((body if isinstance(body, dict) else headers)["id"])
+
+
+def _run_of(task: Any, task_id: str) -> Execution | None:
+    request = task.request
+    return getattr(request, "user_workflow_run", None) if request.id == task_id else None
+
+
+@recorded
+def end(run: Execution, phase: Phase, message: str = "") -> None:
+    """The body has ended."""
+    if run.buffered and run.has_unwritten:
+        progress.flush(run)
+    execution.leave(run)
+    transitions.settle(run.node, phase, message=message, attempt=run.attempt)
+    if not run.buffered:
+        steps.store_sums_above(run.node)
+    elif run.node.parent_id is not None:
+        progress.roll_up(run.tree_id)
+
+
+def succeeded(task: Any) -> None:
+    """The body has returned."""
+    run = _run_of(task, task.request.id)
+    if run is not None:
+        end(run, Phase.SUCCEEDED)
+    elif is_tracked(task):
+        _end_by_id(task.request.id, Phase.SUCCEEDED)
+
+
+def failed(task: Any, task_id: str, error: BaseException) -> None:
+    """The body has raised, or the process that ran it was killed.
+
+    Of a killed process Celery tells its parent, perhaps twice.
+    """
+    canceled = isinstance(error, TaskCanceledException)
+    outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(error))
+    run = _run_of(task, task_id)
+    if run is not None:
+        end(run, *outcome)
+    elif (task.request.id != task_id or is_tracked(task)) and not _end_by_id(
+        task_id, *outcome, task.request
+    ):
+        _plain_member_failed(task.request)
+
+
+def retrying(task: Any, request: Any) -> None:
+    """The body has asked for another attempt."""
+    run = _run_of(task, request.id)
+    if run is not None:
+        execution.leave(run)
+        _record_retry(run, planned_steps(task, request))
+
+
+@recorded
+def _record_retry(run: Execution, steps: int | None) -> None:
+    if run.buffered and run.has_unwritten:
+        progress.flush(run)
+    transitions.retry(run.node, run.attempt, steps)
+
+
+def revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None:
+    """The worker was told not to run a task, or to stop it, or it came too late."""
+    if getattr(request, HEADER, None) is None and not is_user_task(task):
+        return
+    if expired:
+        _end_by_id(request.id, Phase.FAILED, gettext("It was not started in time."))
+    else:
+        _end_by_id(request.id, Phase.CANCELED)
+
+
+def unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
+    """A worker has no such task."""
+    if headers.get(HEADER) is not None:
+        words = gettext("The workers do not know the task %(name)s.") % {"name": name}
+        _end_by_id(task_id, Phase.FAILED, words)
+
+
+@recorded
+def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = None) -> bool:
+    """Ends a leaf whose start was not recorded in this process. False if there is none."""
+    try:
+        node = UserTaskStatus.objects.filter(task_id=task_id).first()
+        if node is None or (request is not None and is_replaced(request, node)):
+            return node is not None
+        transitions.settle(node, phase, message=message, abandoned=True)
+        progress.roll_up(node.tree_id)
+        return True
+    finally:
+        # Worker children are forked from this process and must not inherit its connection.
+        if not current_task and not status_connection().in_atomic_block:
+            connections.close_all()
+
+
+@recorded
+def _plain_member_failed(request: Any) -> None:
+    """A plain task of a captured canvas has no node; what waits for it is skipped all the same."""
+    tree_id = getattr(request, HEADER, None)
+    if tree_id is None:
+        return
+    # What comes next: in message protocol 2 and in 1, and the body of a chord.
+    following = [
+        *(request.chain or ()),
+        *(request.callbacks or ()),
+        *([request.chord] if request.chord else ()),
+    ]
+    ids = {(leaf.get("options") or {}).get("task_id") for leaf in leaf_signatures(following)}
+    transitions.close_leaves(
+        tree_id, lambda leaf: Phase.SKIPPED if leaf.task_id in ids else None, ""
+    )
+
+
+def finished(task: Any, state: str | None) -> None:
+    """Celery is done with a body, however it ended."""
+    run = _run_of(task, task.request.id)
+    if run is None:
+        return
+    error = sys.exc_info()[1]
+    if state is None and isinstance(error, Exception):
+        # Eager mode with propagation: no other signal tells of the failure.
+        failed(task, task.request.id, error)
+    elif state == IGNORED and _is_decided(run):
+        end(run, Phase.FAILED)
+    execution.leave(run)
+
+
+@recorded
+def _is_decided(run: Execution) -> bool:
+    return bool(UserTaskStatus.objects.filter(pk=run.pk, phase__in=TERMINAL).exists())
+
+
+def tell_workers(task_ids: list[str], *, terminate: bool) -> None:
+    """Asks the workers to drop canceled tasks. Quicker for them; the gate stops them anyway."""
+    for start in range(0, len(task_ids), REVOKED_AT_ONCE):
+        batch = task_ids[start : start + REVOKED_AT_ONCE]
+        current_app.control.revoke(batch, terminate=terminate)
+
+
+cancellation.revoked.connect(
+    lambda task_ids, terminate, **kwargs: tell_workers(task_ids, terminate=terminate), weak=False
+)

@@ -1,0 +1,109 @@
+"""From a plan to stored rows, and from stored rows to published messages, in that order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+
+from ... import graph
+from ...db.connections import atomic, status_connection
+from ...lifecycle import containers, transitions
+from ...lifecycle.notifications import announce
+from ...models import UserTaskStatus
+from ...phases import Phase
+from ...planning.plan import PlanNode
+from ...tree import inserting
+from ...tree.bounds import assign_bounds
+from ...tree.nodes import TreeNode
+from .context import (
+    Submission,
+    _submission,
+    current_submission,
+    note_tracking,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") -> UserTaskStatus:
+    """Writes the whole tree of a plan and returns its root.
+
+    Queries: those of ``rows.insert``.
+    """
+    note_tracking()
+    shared = {"user_id": user_id, "action": action, "subject": subject}
+    with atomic():
+        status = inserting.insert_tree(assign_bounds(root), None, shared)
+        if any(node.is_container and not node.children for node in root.walk()):
+            announce(containers.settle_ready(status.pk))
+            transitions.sync(status)
+    return status
+
+
+def submit(
+    root: UserTaskStatus,
+    plan: PlanNode,
+    send: Callable[[], Any],
+    *,
+    eager: bool,
+    whole: bool = True,
+) -> None:
+    """Publishes a stored workflow: at once, or when the caller's transaction commits.
+
+    ``root.result`` becomes what ``send`` returns. In eager mode the tasks run at once in any
+    case.
+
+    Raises:
+        Exception: what ``send`` raised. What could not be sent has ended as Failed, with that
+            reason; what it prevents is Skipped, and what was sent before goes on.
+    """
+
+    def publish() -> None:
+        context = Submission(root.tree_id, whole)
+        # What the tasks of a whole workflow have made is over with it, too.
+        ours = {leaf.task_id for leaf in plan.leaves()} if current_submission() else None
+        token = _submission.set(context)
+        try:
+            root.result = send()
+        except Exception as error:
+            _submission.reset(token)
+            if eager:
+                _end_eager(root.tree_id, ours, error)
+            else:
+                _fail_unsent(root.tree_id, plan, context.published, error)
+            raise
+        _submission.reset(token)
+        if eager:
+            _end_eager(root.tree_id, ours, None)
+
+    if eager:
+        publish()
+        transitions.sync(root)
+    else:
+        transaction.on_commit(publish, using=status_connection().alias)
+
+
+def _fail_unsent(tree_id: int, plan: PlanNode, published: set[str], error: Exception) -> None:
+    dependencies = graph.dependencies(plan)
+    first = [leaf for leaf in plan.leaves() if not dependencies.in_degree(leaf)]
+    unsent = [leaf for leaf in first if leaf.task_id not in published]
+    blocked = graph.prevented(dependencies, unsent)
+    fates = {leaf.task_id: Phase.SKIPPED for leaf in blocked}
+    fates.update((leaf.task_id, Phase.FAILED) for leaf in unsent)
+    reason = f"It could not be sent to the workers: {error or type(error).__name__}"
+    transitions.close_leaves(tree_id, lambda leaf: fates.get(leaf.task_id), reason)
+
+
+def _end_eager(tree_id: int, ours: set[str] | None, error: Exception | None) -> None:
+    """In eager mode nothing runs any more once the call has returned or raised."""
+    reason = (str(error) or type(error).__name__) if error else "It ended without a result."
+
+    def fate(leaf: TreeNode) -> Phase | None:
+        if ours is not None and leaf.task_id not in ours:
+            return None
+        return Phase.SKIPPED if leaf.phase is Phase.PENDING else Phase.FAILED
+
+    transitions.close_leaves(tree_id, fate, reason)

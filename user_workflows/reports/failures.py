@@ -1,0 +1,79 @@
+"""Why a workflow failed: which tasks did, what they said, what did not run because of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+
+from ..fields import ERROR_ARTIFACT
+from ..models import UserTaskArtifact, UserTaskStatus
+from ..phases import NodeType
+from .paths import Paths
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that failed."""
+
+    uuid: UUID
+    path: list[str]
+    """The names from the first below the top down to the task; empty for the top itself."""
+    name: str
+    message: str
+    attempts: int
+    allow_failure: bool
+    prevented: int
+    """Tasks that were not run because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The first of the failed tasks below a node, and how many they are."""
+
+    count: int
+    allowed: int
+    """Those of them that were allowed to fail."""
+    shown: list[Failure]
+    """Root causes first, those that were allowed to fail last."""
+
+
+def failures(top: UserTaskStatus, most: int) -> Failures:
+    """The failed tasks of a subtree. One query where there is none, else one more a level."""
+    found = top.failures()
+    errors = UserTaskArtifact.objects.filter(name=ERROR_ARTIFACT, status=OuterRef("pk")).order_by(
+        "pk"
+    )
+    skipped = UserTaskStatus.objects.order_by().filter(
+        tree_id=OuterRef("tree_id"), node_type=NodeType.TASK, caused_by=OuterRef("pk")
+    )
+    counts = skipped.values("caused_by").annotate(number=Count("pk")).values("number")
+    told = found.annotate(
+        message=Subquery(errors.values("text")[:1]), prevented=Coalesce(Subquery(counts), 0)
+    )
+    leaves: list[Any] = list(told[: most + 1])
+    count = len(leaves) if len(leaves) <= most else found.count()
+    allowed = sum(leaf.allow_failure for leaf in leaves)
+    if count > most:
+        allowed = found.filter(allow_failure=True).count()
+    del leaves[most:]
+    paths = Paths(top, leaves)
+    return Failures(
+        count,
+        allowed,
+        [
+            Failure(
+                uuid=leaf.uuid,
+                path=paths.of(leaf),
+                name=leaf.name,
+                message=leaf.message or "",
+                attempts=leaf.attempts,
+                allow_failure=leaf.allow_failure,
+                prevented=leaf.prevented,
+            )
+            for leaf in leaves
+        ],
+    )

@@ -1,0 +1,1 @@
+"""The stored nested set: bounds, locks, managers, reading and inserting. Knows no lifecycle."""

@@ -1,0 +1,140 @@
+"""Writing the rows of a whole tree, as few statements as the database allows."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from ..db.chunks import chunked
+from ..db.connections import has_psycopg, status_connection
+from ..db.tables import statuses
+from .bounds import Placed
+from .nodes import StoredNode
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
+
+#: Rows of one INSERT at most.
+BATCH = 5000
+
+
+def insert_tree(
+    placed: list[Placed], above: StoredNode | None, shared: dict[str, Any]
+) -> UserTaskStatus:
+    """Writes placed nodes, parents first, and returns the top one.
+
+    Of the others no instance is kept: 10,000 take 50 MB.
+
+    Arguments:
+        above: the node that the top one hangs under; None for a whole tree.
+        shared: columns that are the same in all of them.
+
+    Queries: two on PostgreSQL; else one for each level (per 5,000 nodes), and one more for a root.
+    """
+    return (_copy if _can_copy() else _insert_levels)(placed, above, shared)
+
+
+def _columns(place: Placed, **keys: Any) -> dict[str, Any]:
+    node = place.node
+    return {
+        "task_id": node.task_id,
+        "lft": place.lft,
+        "rght": place.rght,
+        "level": place.level,
+        "is_container": node.is_container,
+        "node_type": node.node_type.value,
+        "task_class": node.task_class,
+        "name": node.name,
+        "is_named": node.named,
+        "total_steps": node.total_steps,
+        "allow_failure": node.allow_failure,
+        **keys,
+    }
+
+
+# -- on any database ------------------------------------------------------------------------------
+
+
+def _insert_levels(
+    placed: list[Placed], above: StoredNode | None, shared: dict[str, Any]
+) -> UserTaskStatus:
+    pks: dict[int, int] = {}
+    top: Any = None
+    tree_id = above.tree_id if above else 0
+    for _, level in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
+        for places in chunked(list(level), BATCH):
+            rows = []
+            for place in places:
+                parent_id = pks[id(place.parent)] if place.parent else above and above.pk
+                columns = _columns(place, parent_id=parent_id, tree_id=tree_id)
+                rows.append(statuses().model(**columns, **shared))
+            statuses().bulk_create(rows)
+            if rows[0].pk is None:
+                read_pks(rows)
+            if top is None:
+                top = rows[0]
+                if not tree_id:
+                    tree_id = top.tree_id = top.pk
+                    statuses().filter(pk=tree_id).update(tree_id=tree_id)
+            for place, row in zip(places, rows, strict=True):
+                if place.node.children:
+                    pks[id(place.node)] = row.pk
+    return _as_stored(top)
+
+
+def read_pks(rows: list[UserTaskStatus]) -> None:
+    """For databases that do not return the keys of inserted rows (MySQL)."""
+    by_task_id = {row.task_id: row for row in rows}
+    found = statuses().filter(task_id__in=by_task_id).order_by()
+    for task_id, pk in found.values_list("task_id", "pk"):
+        by_task_id[task_id].pk = pk
+        by_task_id[task_id]._state.adding = False
+        by_task_id[task_id]._state.db = found.db
+
+
+def _as_stored(row: UserTaskStatus) -> UserTaskStatus:
+    row._stored = row._columns()
+    return row
+
+
+# -- on PostgreSQL --------------------------------------------------------------------------------
+
+
+def _can_copy() -> bool:
+    return has_psycopg(status_connection())
+
+
+def _copy(placed: list[Placed], above: StoredNode | None, shared: dict[str, Any]) -> UserTaskStatus:
+    """Streams the rows in, under keys that are taken from their sequence beforehand.
+
+    A tenth of the processor time of the other way: the ORM prepares each value of each row.
+    """
+    fields = statuses().model._meta.concrete_fields
+    table, connection = statuses().model._meta.db_table, status_connection()
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+            [quote(table), len(placed)],
+        )
+        keys = [pk for (pk,) in cursor.fetchall()]
+        pks = {id(place.node): pk for place, pk in zip(placed, keys, strict=True)}
+        tree_id = above.tree_id if above else keys[0]
+        at_top = {"id": keys[0], "parent_id": above and above.pk, "tree_id": tree_id}
+        top = statuses().model(**_columns(placed[0], **at_top), **shared)
+        first = {field.attname: field.get_prep_value(vars(top)[field.attname]) for field in fields}
+        fitted = {name: statuses().model._meta.get_field(name) for name in ("name", "task_class")}
+        columns = ", ".join(quote(field.column) for field in fields)
+        statement = f"COPY {quote(table)} ({columns}) FROM STDIN"
+        with connection.wrap_database_errors, cursor.copy(statement) as stream:
+            stream.write_row([*first.values()])
+            for place, pk in zip(placed[1:], keys[1:], strict=True):
+                parent_id = pks[id(place.parent)]
+                row = _columns(place, id=pk, uuid=uuid4(), parent_id=parent_id, tree_id=tree_id)
+                for name, field in fitted.items():
+                    row[name] = field.get_prep_value(row[name])
+                stream.write_row([*{**first, **row}.values()])
+    top._state.adding, top._state.db = False, connection.alias
+    return _as_stored(top)

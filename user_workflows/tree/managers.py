@@ -1,0 +1,101 @@
+"""Managers and querysets of nodes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models.lookups import Exact, In
+from django.utils.timezone import now
+from mptt.managers import TreeManager
+from mptt.querysets import TreeQuerySet
+
+from ..exceptions import TreeOperationRefused
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
+
+    _TreeQuerySet = models.QuerySet["UserTaskStatus"]
+else:
+    _TreeQuerySet = TreeQuerySet
+from ..db.timestamps import restamp_if_slow
+
+
+class StatusQuerySet(_TreeQuerySet):
+    """Queries on nodes."""
+
+    def update(self, **columns: Any) -> int:
+        """Writes columns; if that was seen late, ``modified`` says when it was seen."""
+        begun = now()
+        found = super().update(**columns)
+        if found and isinstance(columns.get("modified"), datetime):
+            restamp_if_slow(columns["modified"], begun, self.db, **self._place())
+        return found
+
+    def _place(self) -> dict[str, Any]:
+        """What this query asks of columns that never change: it finds its rows again by them."""
+        return {
+            f"{condition.lhs.target.attname}__{condition.lookup_name}": condition.rhs
+            for condition in self.query.where.children
+            if isinstance(condition, (Exact, In))
+            and condition.lhs.target.attname in ("id", "tree_id")
+        }
+
+    def roots(self) -> Self:
+        """Whole workflows: the nodes without a parent."""
+        return self.filter(parent__isnull=True)
+
+    def settled(self) -> Self:
+        """Nodes below which nothing can run any more."""
+        return self.filter(settled_at__isnull=False)
+
+    def active(self) -> Self:
+        """Nodes below which something still runs, or will."""
+        return self.filter(settled_at__isnull=True)
+
+    def for_user(self, user: Any) -> Self:
+        """Nodes of workflows that ``user`` started."""
+        return self.filter(user=user)
+
+    def latest_for(
+        self, user: Any, *, action: str = "", subject: str = ""
+    ) -> UserTaskStatus | None:
+        """The workflow that ``user`` started last, of this action and about this subject."""
+        given = {"action": action, "subject": subject}
+        query = self.roots().for_user(user).filter(**{k: v for k, v in given.items() if v})
+        return query.order_by("-created", "-pk").first()
+
+    def with_subtree(self) -> Self:
+        """These nodes and all nodes below them, in tree order. One query for these, one for all.
+
+        Raises nothing for a query of no nodes: the answer is empty.
+        """
+        tops = dict(self.values_list("pk", "tree_id"))
+        above = self.model._default_manager.filter(
+            pk__in=tops,
+            tree_id=models.OuterRef("tree_id"),
+            lft__lte=models.OuterRef("lft"),
+            rght__gte=models.OuterRef("rght"),
+        )
+        in_trees = self.model._default_manager.filter(tree_id__in=set(tops.values()))
+        found: Self = in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
+        return found
+
+
+class StatusManager(TreeManager.from_queryset(StatusQuerySet)):  # type: ignore[misc]
+    """MPTT's manager without what would renumber trees that workers are writing to."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise TreeOperationRefused(
+            "Trees are written as a whole when a workflow is submitted and are not moved or "
+            "renumbered afterwards; `check_trees --repair` mends a damaged one."
+        )
+
+    rebuild = _refuse
+    partial_rebuild = _refuse
+    move_node = _refuse
+    insert_node = _refuse
+    build_tree_nodes = _refuse
+    disable_mptt_updates = _refuse
+    delay_mptt_updates = _refuse
