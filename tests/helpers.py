@@ -119,7 +119,7 @@ def node(kind: str, *children: PlanNode, name: str = "", **options: Any) -> Plan
 
 def stored(plan: PlanNode) -> dict[str, UserTaskStatus]:
     """Stores a plan made by ``leaf`` and ``node``; gives all its nodes by name."""
-    root = submission.store(plan, user_id=a_user().pk)
+    root = submission.store_plan(plan, user_id=a_user().pk)
     return {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.tree_id)}
 
 

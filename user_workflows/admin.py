@@ -28,7 +28,7 @@ else:
     _ArtifactInline = admin.TabularInline
 
 #: Nodes of a tree that are shown on one page.
-MOST_NODES = 500
+MAX_NODES = 500
 
 
 class PartFilter(admin.SimpleListFilter):
@@ -86,7 +86,7 @@ def _content(artifact: UserTaskArtifact) -> Any:
     return artifact.text[:1000] or artifact.url
 
 
-def _bar(completed: int, total: int) -> Any:
+def _progress_bar(completed: int, total: int) -> Any:
     return format_html(
         '<progress value="{}" max="{}"></progress> {}',
         min(completed, total), total or 1, f"{completed} / {total}",
@@ -126,7 +126,7 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     @admin.display(description=_("progress"))
     def bar(self, status: UserTaskStatus) -> Any:
         """A bar, and the steps in numbers; from the stored columns."""
-        return _bar(status.completed_steps, status.total_steps)
+        return _progress_bar(status.completed_steps, status.total_steps)
 
     @admin.display(description=_("state"), ordering="state")
     def state_text(self, status: UserTaskStatus) -> Any:
@@ -158,12 +158,12 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
                     "\N{NO-BREAK SPACE}" * 4 * (node.level - top.level),
                     _link(node),
                     UserTaskStatus.STATE_TRANSLATIONS.get(node.state, node.state),
-                    _bar(node.completed_steps, node.total_steps),
+                    _progress_bar(node.completed_steps, node.total_steps),
                 )
-                for node in nodes[:MOST_NODES]
+                for node in nodes[:MAX_NODES]
             ),
         )  # fmt: skip
-        left = len(nodes) - MOST_NODES
+        left = len(nodes) - MAX_NODES
         more = _("and %d more") % left if left > 0 else ""
         return format_html("<table>{}</table>{}", rows, more)
 

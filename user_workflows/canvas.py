@@ -161,11 +161,11 @@ class Workflow:
         prepared, self._next = self._next, None
         canvas, plan = self._prepare(task_id) if task_id or not prepared else prepared
         app = canvas.app or current_app
-        root = submission.store(
+        root = submission.store_plan(
             plan, user_id=self.user_id, action=self.action, subject=self.subject
         )
         eager = bool(app.conf.task_always_eager)
-        submission.submit(root, plan, lambda: canvas.apply_async(**options), eager=eager)
+        submission.publish_plan(root, plan, lambda: canvas.apply_async(**options), eager=eager)
         if root.result is None:  # It is published later, or Celery gave nothing.
             root.result = result_of(plan, app)
         return root

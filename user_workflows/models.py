@@ -26,7 +26,7 @@ from mptt.models import MPTTModel, TreeForeignKey
 
 from . import graph as graphs
 from .conf import artifact_storage
-from .db.connections import atomic, status_connection
+from .db.connections import status_atomic, status_connection
 from .db.timestamps import restamp_if_slow
 from .exceptions import TreeOperationRefused
 from .fields import (
@@ -263,7 +263,7 @@ class UserTaskStatus(MPTTModel):
         if self.phase.is_terminal and self.settled_at is None:
             self.settled_at = now()
         if self.parent_id is None:
-            with atomic():
+            with status_atomic():
                 self.level, self.lft, self.rght, self.tree_id = 0, 1, 1 + NODE_GAP, 0
                 super().save(*args, **kwargs)
                 self.tree_id = self.pk
@@ -298,7 +298,7 @@ class UserTaskStatus(MPTTModel):
             restamp_if_slow(self.modified, self.modified, using, pk=self.pk)
         self._stored.update({name: current[name] for name in changed})
         if outcome is not None:
-            transitions.change(self, outcome, self.state)
+            transitions.change_phase(self, outcome, self.state)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Deletes the node and all below it; the gap it leaves harms nothing.
@@ -465,7 +465,9 @@ class UserTaskStatus(MPTTModel):
 
     def set_name(self, name: str) -> None:
         """Renames this node and those above it that the caller did not name himself."""
-        progress.record(self, partial(transitions.rename, name=name), name=name[:MAX_TEXT_LENGTH])
+        progress.write_event(
+            self, partial(transitions.rename, name=name), name=name[:MAX_TEXT_LENGTH]
+        )
 
     def succeed(self) -> None:
         """Marks the task as done. Inside its body a later failure still overrules this."""
@@ -481,11 +483,13 @@ class UserTaskStatus(MPTTModel):
 
     def _decide(self, phase: Phase, message: str = "") -> None:
         shown = {"phase": phase, "state": phase.state} if self.phase in REPLACES[phase] else {}
-        progress.record(self, partial(transitions.change, phase=phase, message=message), **shown)
+        progress.write_event(
+            self, partial(transitions.change_phase, phase=phase, message=message), **shown
+        )
 
     def retry(self) -> None:
         """Marks the task as waiting for its next attempt."""
-        transitions.change(self, Phase.RETRYING)
+        transitions.change_phase(self, Phase.RETRYING)
 
     def cancel(self, force: bool = False) -> Cancellation:
         """Cancels this node and all below it.

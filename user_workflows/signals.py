@@ -29,7 +29,7 @@ from .db import connections
 from .lifecycle import progress
 from .models import UserTaskStatus
 from .queues.celery import autocapture, gate, handlers, spawning, submission
-from .queues.celery.context import HEADER, current_submission, note_tracking, when_tracking
+from .queues.celery.context import HEADER, current_submission, on_first_tracking, start_tracking
 from .queues.celery.planner import Call, is_user_task
 from .queues.celery.planner import plan_canvas as planned
 
@@ -60,7 +60,7 @@ def create_user_task(
     node of its own here.
     """
     headers = {} if headers is None else headers
-    handlers.pass_on(headers, body)
+    handlers.add_headers(headers, body)
     described = body if isinstance(body, dict) else headers
     task = celery_app.tasks.get(sender)
     if HEADER in described or current_submission() or task is None:
@@ -75,7 +75,7 @@ def create_user_task(
         user_id = autocapture.user_id_of(call)
         plan, _ = planned(task.signature(args, kwargs, task_id=described["id"]), keep_ids=True)
         if plan is not None:
-            root = submission.store(plan, user_id=user_id)
+            root = submission.store_plan(plan, user_id=user_id)
             described[HEADER] = root.tree_id
     except Exception as error:
         if settings.STRICT:
@@ -94,14 +94,14 @@ def listen() -> None:
     after_task_publish.connect(note_published)
 
 
-when_tracking(listen)
+on_first_tracking(listen)
 
 
 @task_prerun.connect
 def start_user_task(sender: Any = None, **kwargs: Any) -> None:
     """Drops database connections that are too old before a task starts to use them."""
     if sender is not None and getattr(sender.request, HEADER, None) is not None:
-        note_tracking()
+        start_tracking()
     try:
         connection = transaction.get_connection()
     except Exception:
@@ -119,7 +119,7 @@ def start_user_task(sender: Any = None, **kwargs: Any) -> None:
 @task_success.connect
 def task_succeeded(sender: Any = None, **kwargs: Any) -> None:
     """A task has returned."""
-    handlers.succeeded(sender)
+    handlers.on_success(sender)
 
 
 @task_failure.connect
@@ -127,13 +127,13 @@ def task_failed(
     sender: Any = None, task_id: str = "", exception: Any = None, **kwargs: Any
 ) -> None:
     """A task has raised, or its process was killed."""
-    handlers.failed(sender, task_id, exception)
+    handlers.on_failure(sender, task_id, exception)
 
 
 @task_retry.connect
 def retrying_task(sender: Any = None, request: Any = None, **kwargs: Any) -> None:
     """A task has asked to be run again."""
-    handlers.retrying(sender, request)
+    handlers.on_retry(sender, request)
 
 
 @task_revoked.connect
@@ -141,19 +141,19 @@ def task_was_revoked(
     sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **kw: Any
 ) -> None:
     """A task was not run, or was terminated."""
-    handlers.revoked(sender, request, terminated=bool(terminated), expired=bool(expired))
+    handlers.on_revoked(sender, request, terminated=bool(terminated), expired=bool(expired))
 
 
 @task_unknown.connect
 def task_is_unknown(name: str = "", id: str = "", message: Any = None, **kwargs: Any) -> None:
     """A worker got a task that it does not have."""
-    handlers.unknown(id, name, getattr(message, "headers", None) or {})
+    handlers.on_unknown(id, name, getattr(message, "headers", None) or {})
 
 
 @task_postrun.connect
 def task_is_over(sender: Any = None, state: str | None = None, **kwargs: Any) -> None:
     """Celery is done with a task."""
-    handlers.finished(sender, state)
+    handlers.on_postrun(sender, state)
 
 
 @worker_init.connect

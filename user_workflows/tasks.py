@@ -76,7 +76,7 @@ class UserTaskMixin:
             if run is None or not run.node.allow_failure:
                 raise
             logger.warning("A task that may fail has failed.", exc_info=True)
-            transitions.change(self.status, Phase.FAILED, message=error_message(error))
+            transitions.change_phase(self.status, Phase.FAILED, message=error_message(error))
             return None
 
     @classmethod
@@ -116,9 +116,9 @@ class UserTaskMixin:
         run: execution.Execution | None = getattr(request, "user_workflow_run", None)
         status: UserTaskStatus | None = getattr(request, "user_workflow_status", None)
         if status is not None and run is not None and run.buffered:
-            if monotonic() - request.user_workflow_read_at >= progress.INTERVAL:
+            if monotonic() - request.user_workflow_read_at >= progress.WRITE_INTERVAL:
                 if not status_connection().in_atomic_block and progress.try_to_flush(run):
-                    transitions.sync(status)
+                    transitions.refresh_instance(status)
                 request.user_workflow_read_at = monotonic()
             return status
         status = UserTaskStatus.objects.filter(task_id=request.id).first()

@@ -25,14 +25,14 @@ from .models import UserTaskArtifact, UserTaskStatus
 from .permissions import WorkflowPermission
 from .phases import Phase
 from .reports import archives, graph_formats, tree_json
-from .reports.failures import failures
+from .reports.failures import failure_report
 from .reports.paths import Paths
 from .serializers import ArtifactSerializer, StatusSerializer
 
 #: The most levels, and children of each container, that one answer shows.
-MOST_DEPTH, MOST_CHILDREN = 20, 500
+MAX_DEPTH, MAX_CHILDREN = 20, 500
 #: The most failures that one answer tells.
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 
 #: Its name in django-user-tasks.
 DjangoObjectPermissionsIncludingView = WorkflowPermission
@@ -124,7 +124,7 @@ class StatusViewSet(  # type: ignore[override]
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One node, with sums as of now."""
         node = self.get_object()
-        _bring_up_to_date(node)
+        _refresh_sums(node)
         return Response(self.get_serializer(node).data)
 
     def perform_destroy(self, instance: UserTaskStatus) -> None:
@@ -166,14 +166,14 @@ class StatusViewSet(  # type: ignore[override]
         since, bounds = self._since(), self._bounds()
         # Whatever one has seen of this state, nothing has changed since.
         asked = request.query_params.urlencode() if since is None else "since"
-        tag = _tag([str(node.uuid), *tree_json.fingerprint(node), asked])
+        tag = _etag([str(node.uuid), *tree_json.fingerprint(node), asked])
         if tag in request.headers.get("If-None-Match", ""):
             return HttpResponse(status=304, headers={"ETag": tag})
-        version = tree_json.version()
+        version = tree_json.current_version()
         top = node.tree()
         body: dict[str, Any] = {"settled": top.is_settled}
         if since is not None:
-            changed = tree_json.changes(top, since)
+            changed = tree_json.changed_nodes(top, since)
             body["reset"], body["changed"] = changed is None, changed or []
         else:
             try:
@@ -204,12 +204,12 @@ class StatusViewSet(  # type: ignore[override]
     @action(detail=True, url_path=r"artifacts\.zip", url_name="archive")
     def archive(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
         """All of them in one archive, made while it is sent, with a manifest."""
-        return archives.answer(self.get_object())
+        return archives.zip_response(self.get_object())
 
     @action(detail=True)
     def failures(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Why it failed: the tasks that did, with what they said and what they prevented."""
-        found = failures(self.get_object(), MOST_FAILURES)
+        found = failure_report(self.get_object(), MAX_FAILURES)
         rows = [
             {
                 "uuid": str(failure.uuid),
@@ -227,7 +227,7 @@ class StatusViewSet(  # type: ignore[override]
     def graph(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Which task waits for which: ``as=node-link`` (JSON), ``mermaid`` or ``dot``."""
         kind = request.query_params.get("as", "node-link")
-        graph = graph_formats.named(self.get_object().graph())
+        graph = graph_formats.plain_graph(self.get_object().graph())
         if kind == "node-link":
             return Response(nx.node_link_data(graph, edges="edges"))
         if kind == "mermaid":
@@ -238,15 +238,15 @@ class StatusViewSet(  # type: ignore[override]
             return HttpResponse(graph_formats.dot(graph), content_type="text/plain; charset=utf-8")
         raise ValidationError({"as": "One of node-link, mermaid, dot."})
 
-    def _bounds(self) -> tree_json.Bounds:
+    def _bounds(self) -> tree_json.TreeLimits:
         after = self.request.query_params.get("after")
         try:
             child = UUID(after) if after else None
         except ValueError:
             raise ValidationError({"after": "The uuid of a child of this node."}) from None
-        return tree_json.Bounds(
-            depth=self._number("depth", 3, MOST_DEPTH),
-            children=self._number("children", 50, MOST_CHILDREN),
+        return tree_json.TreeLimits(
+            depth=self._number("depth", 3, MAX_DEPTH),
+            children=self._number("children", 50, MAX_CHILDREN),
             phases=self._phases(),
             after=child,
         )
@@ -267,7 +267,7 @@ class StatusViewSet(  # type: ignore[override]
     def _since(self) -> Any:
         given = self.request.query_params.get("since")
         try:
-            return tree_json.since(given) if given is not None else None
+            return tree_json.parse_version(given) if given is not None else None
         except ValueError:
             raise ValidationError({"since": "The version of an earlier answer."}) from None
 
@@ -298,12 +298,12 @@ class ArtifactViewSet(  # type: ignore[override]
         return ArtifactFilterSet
 
 
-def _bring_up_to_date(node: UserTaskStatus) -> None:
+def _refresh_sums(node: UserTaskStatus) -> None:
     if node.is_container:
         live = node.tree()
         node.apply_row(completed_steps=live.completed_steps, total_steps=live.total_steps)
 
 
-def _tag(content: Any) -> str:
+def _etag(content: Any) -> str:
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f'"{digest[:32]}"'

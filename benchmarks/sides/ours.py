@@ -18,7 +18,7 @@ from user_workflows.lifecycle import progress as writing
 from user_workflows.lifecycle import steps, transitions
 from user_workflows.lifecycle.execution import Execution
 from user_workflows.maintenance import deletion
-from user_workflows.maintenance.deletion import AT_ONCE
+from user_workflows.maintenance.deletion import BATCH_SIZE
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.queues.celery import submission
@@ -68,7 +68,7 @@ def tracking(items: int, user_id: int) -> float:
 
 def _stored(size: int, user_id: int) -> UserTaskStatus:
     header = container(NodeType.GROUP, "group", [leaf("step") for _ in range(size)])
-    return submission.store(
+    return submission.store_plan(
         container(NodeType.CHORD, "chord", [header, leaf("body")]), user_id=user_id
     )
 
@@ -204,7 +204,7 @@ def progress(times: int, user_id: int) -> dict[str, float]:
 
 def longest_progress(seconds_idle: float, user_id: int) -> float:
     """The longest that one write of progress takes, until nobody has purged for a while."""
-    root = submission.store(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
+    root = submission.store_plan(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
     node = objects.get(parent=root)
     longest, until = 0.0, time.perf_counter() + seconds_idle
     while time.perf_counter() < until:
@@ -223,7 +223,7 @@ def purge(workflows: int) -> dict[str, float]:
 def purge_some(workflows: int) -> dict[str, float]:
     """Deletes as many; what one of them took."""
     used = measured(lambda: next(deletion.purge(now() - timedelta(days=30))))
-    return {**used, "seconds": used["seconds"] / AT_ONCE * 1000}
+    return {**used, "seconds": used["seconds"] / BATCH_SIZE * 1000}
 
 
 def others(count: int) -> list[int]:

@@ -38,7 +38,7 @@ def end_with_the_tests() -> None:
 threading.Thread(target=end_with_the_tests, daemon=True).start()
 
 if os.environ.get("ACCEPTANCE_IMPATIENT"):
-    recording.BACK_OFF = (0.1, 0.1)
+    recording.RETRY_DELAYS = (0.1, 0.1)
 
 
 @receiver(user_task_stopped)

@@ -54,7 +54,7 @@ def test_a_task_that_ignores_its_cancellation_stays_canceled_and_nothing_follows
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate alone must hold: the workers are not told."""
-    monkeypatch.setattr(handlers, "tell_workers", lambda *args, **kwargs: None)
+    monkeypatch.setattr(handlers, "revoke_tasks", lambda *args, **kwargs: None)
     canvas = chain(step(tasks.hold_plain, "deaf"), step(tasks.add, "b"), step(tasks.add, "c"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "deaf")
@@ -74,7 +74,7 @@ def test_canceled_chord_headers_that_wait_never_run_and_all_is_settled_at_once(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     if not told:
-        monkeypatch.setattr(handlers, "tell_workers", lambda *args, **kwargs: None)
+        monkeypatch.setattr(handlers, "revoke_tasks", lambda *args, **kwargs: None)
     for countdown in (1, 5, 25):
         header = [step(tasks.work, name).set(countdown=countdown) for name in "abc"]
         canvas = chain(chord(header, step(tasks.work, "body")), step(tasks.add, "d"))

@@ -245,7 +245,7 @@ def submit(me: Member, user_id: int, count: int) -> list[int]:
     me.together()
     for number in range(count):
         if number % 2:
-            made.append(submission.store(group_of(2), user_id=user_id).pk)
+            made.append(submission.store_plan(group_of(2), user_id=user_id).pk)
         else:
             row = {"user_id": user_id, "name": "r", "task_class": "t", "total_steps": 1}
             made.append(objects.create(task_id=str(uuid4()), **row).pk)

@@ -56,7 +56,7 @@ def group_of(count: int, name: str = "root") -> PlanNode:
 
 def stored(plan: PlanNode) -> UserTaskStatus:
     """The root of the plan's tree, in the database."""
-    return submission.store(plan, user_id=a_user().pk)
+    return submission.store_plan(plan, user_id=a_user().pk)
 
 
 def by_name(root: UserTaskStatus) -> dict[str, UserTaskStatus]:

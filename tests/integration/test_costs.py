@@ -57,7 +57,7 @@ def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> Non
             gate.gate(tasks.plain)
         assert objects.get(pk=node.pk).phase == Phase.RUNNING
     finally:
-        execution.leave(tasks.plain.request.user_workflow_run)
+        execution.unregister(tasks.plain.request.user_workflow_run)
         tasks.plain.pop_request()
     assert len(sent) <= 2, "\n".join(sent)
 
@@ -185,7 +185,7 @@ def test_hot_statements_use_an_index(background: None) -> None:
     with queries() as hot["cancel"]:
         root.cancel()
     with queries() as hot["submission"]:
-        submission.store(nested(), user_id=root.user_id)
+        submission.store_plan(nested(), user_id=root.user_id)
     with queries() as hot["list"]:
         list(objects.roots().for_user(root.user_id).order_by("-created")[:50])
     with queries() as hot["reaper"]:

@@ -62,7 +62,7 @@ def deep(levels: int) -> PlanNode:
 def test_a_wide_tree_is_stored_in_order_at_a_constant_price() -> None:
     plan = group_of(1000)
     with queries() as sent:
-        root = submission.store(plan, user_id=a_user().pk)
+        root = submission.store_plan(plan, user_id=a_user().pk)
 
     names = objects.filter(parent=root).order_by("lft").values_list("name", flat=True)
     assert list(names) == [str(i) for i in range(1000)]
@@ -84,7 +84,7 @@ def assert_bounds_of_wide(root: UserTaskStatus) -> None:
 
 @pytest.mark.django_db
 def test_a_deep_tree_is_stored_and_read_as_planned() -> None:
-    root = submission.store(deep(60), user_id=a_user().pk)
+    root = submission.store_plan(deep(60), user_id=a_user().pk)
 
     assert_bounds(root.pk)
     node = root.tree()
@@ -98,7 +98,7 @@ def test_a_deep_tree_is_stored_and_read_as_planned() -> None:
 def test_the_key_of_each_row_belongs_to_its_task() -> None:
     """Also where the database does not tell the keys of inserted rows."""
     plan = nested()
-    root = submission.store(plan, user_id=a_user().pk)
+    root = submission.store_plan(plan, user_id=a_user().pk)
 
     parents = {child.task_id: node.task_id for node in plan.walk() for child in node.children}
     found = objects.filter(tree_id=root.pk).exclude(parent=None)
@@ -113,7 +113,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
     long = "x" * 1000
     flat = leaf(long)
     flat.name = long[:255]
-    root = submission.store(
+    root = submission.store_plan(
         container(NodeType.GROUP, "group", [flat]), user_id=a_user().pk, action=long, subject=long
     )
     status = objects.get(parent=root)
@@ -134,7 +134,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
 @pytest.mark.django_db
 def test_texts_are_not_limited_to_the_basic_plane() -> None:
     plan = container(NodeType.GROUP, EMOJI, [leaf(EMOJI)])
-    root = submission.store(plan, user_id=a_user().pk, action=EMOJI, subject=EMOJI)
+    root = submission.store_plan(plan, user_id=a_user().pk, action=EMOJI, subject=EMOJI)
     status = objects.get(parent=root)
     status.set_state(EMOJI)
     status.add_artifact(EMOJI, text=EMOJI)
@@ -191,7 +191,7 @@ def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
 def test_names_that_the_database_cannot_hold_do_not_stop_a_submission(bad: str) -> None:
     a = container(NodeType.GROUP, f"group{bad}", [leaf(f"a{bad}")])
-    root = submission.store(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
+    root = submission.store_plan(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
 
     objects.get(parent=root).set_name(f"b{bad}")
 

@@ -67,7 +67,7 @@ def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) ->
         if not interrupted(partial(act, status), rows.delete, at, Between):
             break
     rows.delete()
-    assert containers.climb(root.pk) == []
+    assert containers.settle_ancestors(root.pk) == []
 
 
 @pytest.mark.parametrize("act", [grow, leave, finish, fail, delete])

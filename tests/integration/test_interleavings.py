@@ -13,7 +13,7 @@ from django.utils.timezone import now
 
 from tests.helpers import signals
 from user_workflows.lifecycle import containers, steps, transitions
-from user_workflows.lifecycle.notifications import announce
+from user_workflows.lifecycle.notifications import send_signals
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.queues.celery import spawning
@@ -201,7 +201,7 @@ def test_a_container_that_is_settled_while_all_is_canceled_is_announced_once() -
         with signals() as heard:
             reached = interrupted(
                 lambda tree=tree: cancel(tree, "root"),
-                lambda tree=tree: announce(containers.climb(tree["left"].pk)),
+                lambda tree=tree: send_signals(containers.settle_ancestors(tree["left"].pk)),
                 at,
                 Between,
             )

@@ -35,9 +35,9 @@ from user_workflows.phases import Phase
 pytestmark = pytest.mark.django_db
 
 
-def copied(**options: Any) -> importing.Imported:
+def copied(**options: Any) -> importing.ImportResult:
     """Copies all; and every tree must be sound."""
-    done = importing.Imported()
+    done = importing.ImportResult()
     for part in importing.import_user_tasks(**options):
         done.add(part)
     for pk in UserTaskStatus.objects.roots().values_list("pk", flat=True):
@@ -296,8 +296,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
         end(f"a{number}", f"b{number}")
         OldArtifact.objects.create(status=task(f"b{number}"), text=str(number))
     past()
-    monkeypatch.setattr(importing, "AT_ONCE", 4)
-    monkeypatch.setattr(records, "NODES", 6)  # Two chains in a transaction.
+    monkeypatch.setattr(importing, "BATCH_SIZE", 4)
+    monkeypatch.setattr(records, "MAX_BATCH_NODES", 6)  # Two chains in a transaction.
     insert, calls = importing._insert_artifacts, iter(range(10))
 
     def stops(*args: Any) -> None:
@@ -321,15 +321,15 @@ def test_two_runs_at_once_copy_everything_once(user: Any, monkeypatch: pytest.Mo
         one(user, name)
         end(name)
     past()
-    sort_out = importing._sort_out
+    sort_out = importing._classify
 
     def overtaken(roots: Any, done: Any) -> Any:
         sorted_out = sort_out(roots, done)
-        monkeypatch.setattr(importing, "_sort_out", sort_out)
-        importing._import(records.read([roots[0].row["pk"]]), False)  # Somebody else.
+        monkeypatch.setattr(importing, "_classify", sort_out)
+        importing._import(records.read_trees([roots[0].row["pk"]]), False)  # Somebody else.
         return sorted_out
 
-    monkeypatch.setattr(importing, "_sort_out", overtaken)
+    monkeypatch.setattr(importing, "_classify", overtaken)
     done = copied()
     assert (done.workflows, done.present, dict(done.skipped)) == (1, 1, {})
     assert UserTaskStatus.objects.count() == 2
@@ -494,13 +494,13 @@ def test_ten_thousand_rows(user: Any, capsys: Any) -> None:
     past()
     with queries() as sql:
         begin = time.perf_counter()
-        done = importing.Imported()
+        done = importing.ImportResult()
         for part in importing.import_user_tasks():
             done.add(part)
         seconds = time.perf_counter() - begin
     assert (done.workflows, done.nodes, done.artifacts) == (500, 10_000, 500)
     assert UserTaskStatus.objects.count() == 10_000
-    assert len(sql) <= 100 * done.nodes / records.NODES  # On SQLite; elsewhere a third.
+    assert len(sql) <= 100 * done.nodes / records.MAX_BATCH_NODES  # On SQLite; elsewhere a third.
     for pk in UserTaskStatus.objects.roots().values_list("pk", flat=True)[::50]:
         assert_tree_is_sound(pk)
     with capsys.disabled():

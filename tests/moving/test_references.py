@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def aged(name: str) -> UserTaskStatus:
-    root = submission.store(node("chain", leaf(f"{name} 1"), name=name), user_id=a_user().pk)
+    root = submission.store_plan(node("chain", leaf(f"{name} 1"), name=name), user_id=a_user().pk)
     child = UserTaskStatus.objects.get(parent=root)
     child.add_artifact(file=ContentFile(name.encode(), name="a.txt"))
     then = now() - timedelta(days=9)

@@ -24,7 +24,7 @@ def stored(plan: PlanNode, user: Any = None, **columns: Any) -> UserTaskStatus:
     """Stores a plan, each task under an id of its own."""
     for each in plan.walk():
         each.task_id = str(uuid4())
-    return submission.store(plan, user_id=(user or a_user()).pk, **columns)
+    return submission.store_plan(plan, user_id=(user or a_user()).pk, **columns)
 
 
 def export(user: Any = None, *, chapters: Iterable[str] = CHAPTERS) -> UserTaskStatus:

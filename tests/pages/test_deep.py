@@ -27,7 +27,7 @@ def deep(people: Any) -> UserTaskStatus:
             NodeType.CHAIN, f"deep {at}", name=f"level {at}", total_steps=1,
             task_class="celery.chain", children=[plan],
         )  # fmt: skip
-    return submission.store(plan, user_id=people.owner.pk)
+    return submission.store_plan(plan, user_id=people.owner.pk)
 
 
 def test_it_is_stored_renumbered_and_grown(deep: UserTaskStatus) -> None:

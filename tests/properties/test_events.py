@@ -39,7 +39,7 @@ class Run:
         self.cancels = cancels
         self.history: list[str] = []
         self.canceled: set[str] = set()
-        root = submission.store(canvases.plan(item), user_id=user.pk)
+        root = submission.store_plan(canvases.plan(item), user_id=user.pk)
         self.tree_id = root.tree_id
         self.pks = {node.name: node.pk for node in root.tree().walk()}
 
@@ -105,7 +105,9 @@ class Run:
         oracle.retry(leaf)
 
     def say(self, leaf: Item, how: str) -> None:
-        transitions.change(self.row(leaf), Phase(how), message="why" if how == "FAILED" else "")
+        transitions.change_phase(
+            self.row(leaf), Phase(how), message="why" if how == "FAILED" else ""
+        )
         oracle.say(leaf, how)
 
     def advance(self, leaf: Item) -> None:

@@ -92,8 +92,11 @@ class Machine(RuleBasedStateMachine):
         self._signals = signals()
         self.heard = self._signals.__enter__()
         self.told: list[tuple[set[str], bool]] = []
-        self._receivers, cancellation.revoked.receivers = cancellation.revoked.receivers, []
-        cancellation.revoked.connect(self._be_told, weak=False)
+        self._receivers, cancellation.tasks_revoked.receivers = (
+            cancellation.tasks_revoked.receivers,
+            [],
+        )
+        cancellation.tasks_revoked.connect(self._be_told, weak=False)
         # Not by the thread: it would write between two looks.
         self._roll_up, progress.roll_up = progress.roll_up, roll_up_at_once
         self.rows = {}
@@ -110,7 +113,7 @@ class Machine(RuleBasedStateMachine):
         plan = canvases.plan(canvases.item(shape))
         for node in plan.walk():
             node.task_id = str(uuid4())
-        return submission.store(plan, user_id=a_user().pk).tree_id
+        return submission.store_plan(plan, user_id=a_user().pk).tree_id
 
     def _be_told(self, task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
         self.told.append((set(task_ids), terminate))
@@ -526,8 +529,8 @@ class Machine(RuleBasedStateMachine):
         finally:
             self._signals.__exit__(None, None, None)
             progress.roll_up = self._roll_up
-            cancellation.revoked.receivers = self._receivers
-            cancellation.revoked.sender_receivers_cache.clear()
+            cancellation.tasks_revoked.receivers = self._receivers
+            cancellation.tasks_revoked.sender_receivers_cache.clear()
             UserTaskStatus.objects.filter(tree_id__in=(self.tree_id, self.other)).delete()
 
     def drive_to_the_end(self) -> None:

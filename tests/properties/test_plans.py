@@ -77,7 +77,7 @@ def test_a_stored_tree_is_sound_and_reads_back_as_it_was_planned(
 ) -> None:
     item = canvases.item(shape)
     with transaction.atomic():
-        root = submission.store(canvases.plan(item), user_id=user.pk)
+        root = submission.store_plan(canvases.plan(item), user_id=user.pk)
         assert_tree_is_sound(root.tree_id)
         assert integrity.find_faults(root.tree_id) == []
         tree = read_tree(root.tree_id)

@@ -47,7 +47,7 @@ def export(user: Any, **columns: Any) -> UserTaskStatus:
     )  # fmt: skip
     for each in plan.walk():
         each.task_id = str(uuid4())
-    return submission.store(plan, user_id=user.pk, action="course.export", **columns)
+    return submission.store_plan(plan, user_id=user.pk, action="course.export", **columns)
 
 
 @pytest.fixture

@@ -149,21 +149,21 @@ def test_links_that_are_not_http_are_not_given(people: Any, root: Any, client_of
 def test_an_open_workflow_is_canceled_and_deleted(
     people: Any, root: Any, client_of: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
-    from user_workflows.lifecycle.cancellation import revoked
+    from user_workflows.lifecycle.cancellation import tasks_revoked
 
     told: list[str] = []
 
     def note(task_ids: Any, **kwargs: Any) -> None:
         told.extend(task_ids)
 
-    revoked.connect(note)
+    tasks_revoked.connect(note)
     try:
         client = client_of(people.owner)
         assert client.delete(url(part(root, "chapters"))).status_code == 409
         with django_capture_on_commit_callbacks(execute=True):
             assert client.delete(url(root)).status_code == 204
     finally:
-        revoked.disconnect(note)
+        tasks_revoked.disconnect(note)
     assert len(told) == 6
     assert not UserTaskStatus.objects.exists()
 

@@ -121,7 +121,7 @@ def test_cancel_says_what_it_did(root: Any, client: Any) -> None:
 
 def test_a_tree_says_what_it_leaves_out_and_how_to_get_it(people: Any, client: Any) -> None:
     members = [leaf(f"letter {i}") for i in range(7)]
-    wide = submission.store(
+    wide = submission.store_plan(
         node("chain", node("group", *members, name="letters"), leaf("report"), name="mail"),
         user_id=people.owner.pk,
     )
@@ -198,7 +198,7 @@ def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
 def test_too_many_changes_ask_for_a_new_start(
     root: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree_json, "MOST_CHANGED", 3)
+    monkeypatch.setattr(tree_json, "MAX_CHANGED", 3)
     answer = client.get(url(root, "tree", since="0")).json()
     assert (answer["reset"], answer["changed"]) == (True, [])
 
@@ -300,7 +300,7 @@ def test_the_archive_is_made_while_it_is_sent(root: Any, client: Any, media: Any
 def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None:
     plan = node("group", leaf("a"), leaf("A"), name="g")
     plan.children[1].task_id = "b"  # To MariaDB "a" and "A" are the same.
-    flat = submission.store(plan, user_id=people.owner.pk)
+    flat = submission.store_plan(plan, user_id=people.owner.pk)
     for status in UserTaskStatus.objects.filter(parent=flat):
         for _ in range(2):
             UserTaskArtifact.objects.create(status=status, name="n", text="t")
@@ -426,7 +426,7 @@ def test_no_write_in_a_long_transaction_is_missed(
             status.retry()
         time.sleep(0.1)
         version = now()  # Of who reads while nothing of it can be seen.
-    told = tree_json.changes(root.tree(), version)
+    told = tree_json.changed_nodes(root.tree(), version)
     assert told is not None and str(status.uuid) in [row["uuid"] for row in told]
 
 
@@ -446,7 +446,7 @@ def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPa
     with connection.execute_wrapper(wait):
         transitions.begin(status, 1)
         version = now() - timedelta(seconds=0.05)
-    told = tree_json.changes(root.tree(), version)
+    told = tree_json.changed_nodes(root.tree(), version)
     assert told is not None and str(status.uuid) in [row["uuid"] for row in told]
 
 

@@ -23,7 +23,7 @@ QUERIES = {
 def mailing(user: Any, size: int) -> UserTaskStatus:
     letters = [leaf(f"{user.pk} {size} {i}") for i in range(size)]
     plan = node("chain", node("group", *letters, name="letters"), name=f"mailing {size}")
-    root = submission.store(plan, user_id=user.pk)
+    root = submission.store_plan(plan, user_id=user.pk)
     nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
     nodes.filter(node_type="task").update(phase=Phase.FAILED)
     UserTaskArtifact.objects.bulk_create(

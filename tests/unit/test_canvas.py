@@ -242,6 +242,6 @@ def test_submitting_costs_two_queries_and_one_for_each_level(learner: Any, eager
     pass
 
     with queries() as sql:
-        submission.store(flow.plan, user_id=learner.pk)
+        submission.store_plan(flow.plan, user_id=learner.pk)
     inserts = [query for query in sql if query.startswith(("INSERT", "COPY"))]
     assert len(inserts) == (1 if connection.vendor == "postgresql" else 3)

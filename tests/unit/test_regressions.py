@@ -18,7 +18,7 @@ from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import copying
-from user_workflows.queues.celery.context import current_submission, untracked
+from user_workflows.queues.celery.context import current_submission, publish_untracked
 from user_workflows.queues.celery.planner import plan_canvas
 from user_workflows.tree import integrity
 
@@ -175,4 +175,4 @@ def test_a_chord_in_a_group_between_the_steps_of_a_body_can_be_sent_by_a_worker(
     canvas = copying.copy_canvas(kind.chord([plain.si(), plain.si()], chain_within))
     plan_canvas(canvas)
     received = Signature.from_dict(json.loads(json.dumps(canvas)), app=plain.app)
-    assert untracked(received.apply_async).id
+    assert publish_untracked(received.apply_async).id

@@ -17,7 +17,7 @@ def status_connection() -> Any:
     return connections[router.db_for_write(statuses().model)]
 
 
-def atomic() -> AbstractContextManager[Any]:
+def status_atomic() -> AbstractContextManager[Any]:
     """``transaction.atomic`` on the connection that statuses are written through."""
     opened: AbstractContextManager[Any] = transaction.atomic(using=status_connection().alias)
     return opened
@@ -29,7 +29,7 @@ def has_psycopg(connection: Any) -> bool:
 
 
 #: Seconds that a connection is kept for, where Django is not told how long it may.
-KEPT_FOR = 60
+KEEP_SECONDS = 60
 
 
 class KeptConnections(threading.local):
@@ -55,7 +55,7 @@ class KeptConnections(threading.local):
         if kept is None:
             kept = self._connections[mine] = site.copy()
             if kept.settings_dict["CONN_MAX_AGE"] == 0:
-                kept.settings_dict["CONN_MAX_AGE"] = KEPT_FOR
+                kept.settings_dict["CONN_MAX_AGE"] = KEEP_SECONDS
         kept.close_if_unusable_or_obsolete()
         return kept
 

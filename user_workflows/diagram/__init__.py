@@ -21,11 +21,11 @@ from django.utils.translation import gettext, ngettext
 
 from ..graph import dependencies, waits_for
 from ..phases import Phase
-from ..reports.formatting import isolated
+from ..reports.formatting import isolate
 from ..tree.nodes import TreeNode
-from .boxes import MOST, Box, boxes
+from .boxes import MAX_BOXES, Box, boxes
 from .critical import critical_path
-from .labels import ORDER, by_phase, grouped, name_of, state
+from .labels import PHASE_ORDER, box_state, counts_label, group_digits, name_of
 from .layers import layers
 from .layout import Layout, layout
 from .svg import SIGNS, drawn
@@ -91,7 +91,7 @@ def diagram(top: TreeNode, *, link: str = "", at: datetime | None = None) -> Dia
         key=key,
         svg=drawn(plan, link, key, at, set(critical)),
         summary=_summary(top, plan),
-        legend=[_sign(phase, top.counts) for phase in ORDER if top.counts[phase]],
+        legend=[_sign(phase, top.counts) for phase in PHASE_ORDER if top.counts[phase]],
         has_critical=bool(critical),
         has_collapsed=any(place.box.collapsed for place in plan.places()),
         has_may_fail=any(line.may_fail for line in lines),
@@ -109,9 +109,9 @@ def _critical(top: TreeNode, root: Box, at: datetime) -> list[Box]:
 
 def _summary(top: TreeNode, plan: Layout) -> str:
     tasks, shown = top.counts.total(), len(plan.places())
-    words = ngettext("%(count)s task", "%(count)s tasks", tasks) % {"count": grouped(tasks)}
+    words = ngettext("%(count)s task", "%(count)s tasks", tasks) % {"count": group_digits(tasks)}
     if tasks:
-        words += f": {by_phase(top.counts)}."
+        words += f": {counts_label(top.counts)}."
     if shown != tasks:
         words += " " + ngettext(
             "Drawn as %(count)s box: branches are taken together.",
@@ -125,7 +125,7 @@ def _sign(phase: Phase, counts: Counter[Phase]) -> Sign:
     path = f'<path class="uw-graph-sign" fill-rule="evenodd" d="{escape(SIGNS[phase])}"/>'
     kind = f"uw-graph-key uw-graph-{phase.value.lower()}"
     svg = f'<svg class="{kind}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">'
-    return Sign(phase, grouped(counts[phase]), mark_safe(f"{svg}{path}</svg>"))  # noqa: S308
+    return Sign(phase, group_digits(counts[phase]), mark_safe(f"{svg}{path}</svg>"))  # noqa: S308
 
 
 def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[Step]:
@@ -144,7 +144,7 @@ def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[St
                 name=name_of(box.node),
                 href=f"{link}#node-{box.node.uuid}",
                 phase=box.phase,
-                state=state(box, at),
+                state=box_state(box, at),
                 waits=_sent(sender, number[sender]) if sender else said[before],
                 critical=box in critical,
             )
@@ -153,7 +153,7 @@ def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[St
 
 
 def _sent(sender: Box, number: int) -> str:
-    return gettext("sent by %(task)s") % {"task": f"{isolated(name_of(sender.node))} ({number})"}
+    return gettext("sent by %(task)s") % {"task": f"{isolate(name_of(sender.node))} ({number})"}
 
 
 def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
@@ -161,7 +161,7 @@ def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
         return gettext("waits for nothing")
     if len(before) <= NAMED:
         pairs = zip(before, numbers, strict=True)
-        names = ", ".join(f"{isolated(name_of(box.node))} ({at})" for box, at in pairs)
+        names = ", ".join(f"{isolate(name_of(box.node))} ({at})" for box, at in pairs)
         return gettext("waits for %(tasks)s") % {"tasks": names}
     return gettext("waits for %(tasks)s") % {"tasks": _ranges(numbers)}
 
@@ -177,4 +177,4 @@ def _ranges(numbers: tuple[int, ...]) -> str:
     return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
 
 
-__all__ = ["MOST", "Box", "Diagram", "Sign", "Step", "diagram"]
+__all__ = ["MAX_BOXES", "Box", "Diagram", "Sign", "Step", "diagram"]

@@ -11,7 +11,7 @@ from ..phases import Child, NodeType, Phase, verdict
 from ..tree.nodes import TreeNode
 
 #: Boxes in one drawing. Where there would be more, branches become one box each.
-MOST = 200
+MAX_BOXES = 200
 #: Failed members that a group keeps visible when it becomes one box.
 FEW = 5
 
@@ -68,7 +68,7 @@ class Box:
                     yield from member.walk()
 
 
-def boxes(top: TreeNode, most: int = MOST) -> Box:
+def boxes(top: TreeNode, most: int = MAX_BOXES) -> Box:
     """The tree below ``top`` as it is drawn, with at most ``most`` boxes.
 
     All tasks where they are so few. Else branches are opened from the top down, level by level

@@ -10,12 +10,12 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
 from ..phases import STATE_TEXTS, Phase
-from ..reports.formatting import duration
+from ..reports.formatting import format_duration
 from ..tree.nodes import TreeNode
 from .boxes import Box
 
 #: What went wrong and what runs comes first.
-ORDER = (
+PHASE_ORDER = (
     Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
     Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
 )  # fmt: skip
@@ -51,30 +51,30 @@ def clip(text: str, room: float) -> str:
     return text if width <= room else text[:fits].rstrip() + "…"
 
 
-def counted(box: Box) -> str:
+def count_label(box: Box) -> str:
     """What a box stands for: "480 tasks: 10 failed, 470 succeeded"."""
     count = box.tasks
     words = ngettext("%(count)s task", "%(count)s tasks", count)
     if box.beside:
         words = ngettext("%(count)s other", "%(count)s others", count)
-    return f"{words % {'count': grouped(count)}}: {by_phase(box.counts)}"
+    return f"{words % {'count': group_digits(count)}}: {counts_label(box.counts)}"
 
 
-def by_phase(counts: Counter[Phase]) -> str:
+def counts_label(counts: Counter[Phase]) -> str:
     """Tasks by phase: "10 failed, 470 succeeded"."""
-    told = [phase for phase in ORDER if counts[phase]]
-    return ", ".join(f"{grouped(counts[phase])} {phase.label.lower()}" for phase in told)
+    told = [phase for phase in PHASE_ORDER if counts[phase]]
+    return ", ".join(f"{group_digits(counts[phase])} {phase.label.lower()}" for phase in told)
 
 
-def grouped(number: int) -> str:
+def group_digits(number: int) -> str:
     """A number as it is written where the reader lives: 10,000."""
     return str(number_format(number, force_grouping=True))
 
 
-def state(box: Box, at: datetime) -> str:
+def box_state(box: Box, at: datetime) -> str:
     """The state of a box in words, with what is known of steps and time."""
     if box.collapsed:
-        return counted(box)
+        return count_label(box)
     node = box.node
     words = str(node.phase.label)
     if node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
@@ -83,14 +83,14 @@ def state(box: Box, at: datetime) -> str:
         words = gettext("%(state)s (allowed)") % {"state": words}
     elif node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
         words = gettext("%(state)s (still running)") % {"state": words}
-    done, total = steps(node)
+    done, total = box_steps(node)
     if total > 1 and not node.phase.is_terminal:
         words += f" · {done}/{total}"
     seconds = node.duration(at)
-    return words if seconds is None else f"{words} · {duration(seconds)}"
+    return words if seconds is None else f"{words} · {format_duration(seconds)}"
 
 
-def steps(node: TreeNode) -> tuple[int, int]:
+def box_steps(node: TreeNode) -> tuple[int, int]:
     """How many steps of its own a task has completed, and of how many."""
     done = node.completed_steps - sum(child.completed_steps for child in node.children)
     return done, node.total_steps - sum(child.total_steps for child in node.children)

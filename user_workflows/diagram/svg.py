@@ -10,9 +10,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
 from ..phases import Phase
-from ..reports.formatting import isolated
+from ..reports.formatting import isolate
 from .boxes import Box
-from .labels import clean, clip, name_of, right_to_left, state, steps
+from .labels import box_state, box_steps, clean, clip, name_of, right_to_left
 from .layers import CAPTION, WIDTH, Item, Line
 from .layout import Layout, Place
 
@@ -138,10 +138,10 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     box, x, y, height = place
     phase = box.phase.value.lower()
     name = name_of(box.node)
-    said = state(box, at)
+    said = box_state(box, at)
     kinds = ["uw-graph-node", f"uw-graph-{phase}"]
     kinds += ["uw-graph-critical"] if critical else []
-    title = f"{isolated(name)}: {isolated(said)}"
+    title = f"{isolate(name)}: {isolate(said)}"
     if critical:
         title += f" ({gettext('on the critical path')})"
     rect = f'width="{WIDTH}" height="{height:g}" rx="7"'
@@ -179,8 +179,8 @@ def _bar(box: Box, x: float, bottom: float) -> Iterator[str]:
     left, top, room = x + 8, bottom - 6, WIDTH - 16.0
     if box.collapsed:
         shares = [(phase, box.counts[phase] / max(1, box.tasks)) for phase in BAR]
-    elif box.phase in (Phase.RUNNING, Phase.RETRYING) and steps(box.node)[1] > 1:
-        done, total = steps(box.node)
+    elif box.phase in (Phase.RUNNING, Phase.RETRYING) and box_steps(box.node)[1] > 1:
+        done, total = box_steps(box.node)
         shares = [(box.phase, done / total), (Phase.PENDING, 1 - done / total)]
     else:
         return

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from ..db.tables import artifacts
-from ..lifecycle.artifact_files import (
-    of_user_tasks,
-    shares_storage_with_user_tasks,
-    storage_of,
-)
-
-logger = logging.getLogger(__name__)
+from ..lifecycle.artifact_files import of_user_tasks, shares_storage_with_user_tasks, storage_of
 
 
 def copy_from_user_tasks(names: Iterable[str | None], stored: list[str]) -> dict[str, str]:

@@ -20,19 +20,19 @@ from django.db import DataError, IntegrityError
 from django.db.models import F
 
 from ..db.chunks import chunked
-from ..db.connections import atomic
+from ..db.connections import status_atomic
 from ..lifecycle import artifact_files
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import NodeType
 from ..planning.naming import container_label
 from ..tree.bounds import assign_bounds
-from ..tree.inserting import BATCH, read_pks
+from ..tree.inserting import MAX_ROWS_PER_INSERT, read_pks
 from . import records
 from .files import copy_from_user_tasks
-from .records import Original
+from .records import LegacyNode
 
 #: Workflows that are looked at together.
-AT_ONCE = 100
+BATCH_SIZE = 100
 
 #: Why something is not copied.
 NO_USER = "their user is gone"
@@ -43,7 +43,7 @@ REFUSED = "the database refused them"
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """What was copied in one go, and what was not."""
 
     workflows: int = 0
@@ -62,7 +62,7 @@ class Imported:
     skipped: dict[str, list[UUID]] = field(default_factory=lambda: defaultdict(list))
     """What cannot be copied, by the reason."""
 
-    def add(self, other: Imported) -> None:
+    def add(self, other: ImportResult) -> None:
         """Counts what another one has counted, too."""
         for name in ("workflows", "nodes", "artifacts", "corrected", "copied_files", "present"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -72,17 +72,17 @@ class Imported:
             self.skipped[reason] += uuids
 
 
-def is_possible() -> bool:
+def is_available() -> bool:
     """Whether django-user-tasks is installed."""
     return apps.is_installed("user_tasks")
 
 
-def count() -> int:
+def count_legacy_workflows() -> int:
     """How many workflows django-user-tasks has."""
-    return int(records.statuses().filter(parent__isnull=True).count())
+    return int(records.legacy_statuses().filter(parent__isnull=True).count())
 
 
-def import_user_tasks(*, dry_run: bool = False) -> Iterator[Imported]:
+def import_user_tasks(*, dry_run: bool = False) -> Iterator[ImportResult]:
     """Copies whole workflows that are over and are not here yet.
 
     Arguments:
@@ -96,40 +96,40 @@ def import_user_tasks(*, dry_run: bool = False) -> Iterator[Imported]:
     """
     last = 0
     while True:
-        roots = records.statuses().filter(parent__isnull=True, pk__gt=last).order_by("pk")
-        pks = list(roots.values_list("pk", flat=True)[:AT_ONCE])
+        roots = records.legacy_statuses().filter(parent__isnull=True, pk__gt=last).order_by("pk")
+        pks = list(roots.values_list("pk", flat=True)[:BATCH_SIZE])
         if not pks:
             break
-        for part in records.parts(pks):
-            yield _import_safely(records.read(part), dry_run)
+        for part in records.in_batches(pks):
+            yield _import_safely(records.read_trees(part), dry_run)
         last = pks[-1]
     lost = records.orphans()
-    yield Imported(skipped=defaultdict(list, {NO_PARENT: lost} if lost else {}))
+    yield ImportResult(skipped=defaultdict(list, {NO_PARENT: lost} if lost else {}))
 
 
 # -- copying --------------------------------------------------------------------------------------
 
 
-def _import_safely(roots: list[Original], dry_run: bool) -> Imported:
+def _import_safely(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
     """Copies these workflows, one by one if the database refuses them together."""
     try:
         return _import(roots, dry_run)
     except (IntegrityError, DataError):
-        done = Imported()
+        done = ImportResult()
         if len(roots) == 1:
             done.skipped[REFUSED].append(roots[0].uuid)
         else:
             for root in roots:
-                again = records.read([node.row["pk"] for node in root.nodes()])
+                again = records.read_trees([node.row["pk"] for node in root.nodes()])
                 done.add(_import_safely(again, dry_run))
         return done
 
 
-def _import(roots: list[Original], dry_run: bool) -> Imported:
-    done = Imported()
-    wanted, present = _sort_out(roots, done)
+def _import(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
+    done = ImportResult()
+    wanted, present = _classify(roots, done)
     for root in wanted:
-        done.corrected += records.settle(root)
+        done.corrected += records.derive_verdicts(root)
     statuses = {node.row["pk"]: node.uuid for root in wanted + present for node in root.nodes()}
     done.workflows = len(wanted)
     done.nodes = sum(len(root.nodes()) for root in wanted)
@@ -140,7 +140,7 @@ def _import(roots: list[Original], dry_run: bool) -> Imported:
     stored: list[str] = []
     try:
         names = copy_from_user_tasks((row["file"] for row in artifacts), stored)
-        with atomic():
+        with status_atomic():
             pks = _insert(wanted)
             _insert_artifacts(artifacts, statuses, pks, names)
     except BaseException:
@@ -151,7 +151,9 @@ def _import(roots: list[Original], dry_run: bool) -> Imported:
     return done
 
 
-def _sort_out(roots: list[Original], done: Imported) -> tuple[list[Original], list[Original]]:
+def _classify(
+    roots: list[LegacyNode], done: ImportResult
+) -> tuple[list[LegacyNode], list[LegacyNode]]:
     """The workflows to be copied, and those that are here; the others are noted in ``done``."""
     nodes = [node for root in roots for node in root.nodes()]
     here: set[UUID] = set()
@@ -188,7 +190,7 @@ def _missing_artifacts(statuses: list[int]) -> list[dict[str, Any]]:
     """What these statuses have in django-user-tasks and not here. Texts are read when stored."""
     found: list[dict[str, Any]] = []
     for batch in chunked(statuses):
-        theirs = records.artifacts().filter(status__in=batch).order_by("pk")
+        theirs = records.legacy_artifacts().filter(status__in=batch).order_by("pk")
         rows = list(theirs.values("pk", "uuid", "file"))
         for some in chunked(rows):
             copies = UserTaskArtifact.objects.filter(uuid__in=[row["uuid"] for row in some])
@@ -197,7 +199,7 @@ def _missing_artifacts(statuses: list[int]) -> list[dict[str, Any]]:
     return found
 
 
-def _insert(roots: list[Original]) -> dict[UUID, int]:
+def _insert(roots: list[LegacyNode]) -> dict[UUID, int]:
     """Stores these trees; the keys of all their nodes."""
     placed = [(each.level, each, root) for root in roots for each in assign_bounds(root)]
     rows: dict[Any, UserTaskStatus] = {}
@@ -208,7 +210,7 @@ def _insert(roots: list[Original]) -> dict[UUID, int]:
             rows[node].parent_id = rows[parent].pk if parent else None
             rows[node].tree_id = rows[root].pk if parent else 0
             made.append(rows[node])
-        UserTaskStatus.objects.bulk_create(made, batch_size=BATCH)
+        UserTaskStatus.objects.bulk_create(made, batch_size=MAX_ROWS_PER_INSERT)
         if made[0].pk is None:
             read_pks(made)
         if level == 0:
@@ -223,7 +225,7 @@ def _insert(roots: list[Original]) -> dict[UUID, int]:
     return {node.uuid: row.pk for node, row in rows.items()}
 
 
-def _row(node: Original, **place: int) -> UserTaskStatus:
+def _row(node: LegacyNode, **place: int) -> UserTaskStatus:
     done, total = node.steps
     ended = node.settled_at if node.node_type is NodeType.TASK and node.children else None
     return UserTaskStatus(
@@ -256,7 +258,7 @@ def _insert_artifacts(
 ) -> None:
     """Stores artifacts, in the order they were made in, 500 at a time."""
     for batch in chunked([row["pk"] for row in artifacts]):
-        rows = list(records.artifacts().filter(pk__in=batch).order_by("pk"))
+        rows = list(records.legacy_artifacts().filter(pk__in=batch).order_by("pk"))
         wanted = {statuses[row.status_id] for row in rows} - pks.keys()
         earlier = UserTaskStatus.objects.filter(uuid__in=wanted).order_by()
         pks = {**pks, **dict(earlier.values_list("uuid", "pk"))}

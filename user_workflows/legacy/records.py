@@ -24,11 +24,11 @@ from ..phases import Child, NodeType, Phase, phase_of, verdict
 from ..planning.plan import PlanNode
 
 #: Nodes that are read together, but that a larger workflow is read as a whole.
-NODES = 2000
+MAX_BATCH_NODES = 2000
 #: A workflow in which something was changed later than this ago may still be growing.
-QUIET = timedelta(minutes=1)
+QUIET_FOR = timedelta(minutes=1)
 #: What waits for a failed task is over by then: after ``fail()`` and a normal return it may run.
-LONG_QUIET = timedelta(days=1)
+ABANDONED_AFTER = timedelta(days=1)
 
 #: In chains django-user-tasks stores the task itself, as ``str`` shows it.
 _SHOWN_TASK = re.compile(r"<@task: (\S+) of ")
@@ -40,13 +40,13 @@ _COLUMNS = (
 
 
 @dataclass(slots=True, eq=False)
-class Original(PlanNode):
+class LegacyNode(PlanNode):
     """A status of django-user-tasks, with those below it."""
 
     row: dict[str, Any] = field(default_factory=dict)
     phase: Phase = Phase.PENDING
     settled_at: datetime | None = None
-    cause: Original | None = None
+    cause: LegacyNode | None = None
     """The task whose failure or cancellation decided this node."""
 
     @property
@@ -76,17 +76,17 @@ class Original(PlanNode):
 # -- reading --------------------------------------------------------------------------------------
 
 
-def statuses() -> Any:
+def legacy_statuses() -> Any:
     """Queries on the statuses of django-user-tasks."""
     return artifact_files.of_user_tasks("UserTaskStatus")._default_manager.order_by()
 
 
-def artifacts() -> Any:
+def legacy_artifacts() -> Any:
     """Queries on its artifacts."""
     return artifact_files.of_user_tasks("UserTaskArtifact")._default_manager.order_by()
 
 
-def parts(roots: list[int]) -> Iterator[list[int]]:
+def in_batches(roots: list[int]) -> Iterator[list[int]]:
     """The keys of all nodes of these workflows, in parts that one transaction may hold."""
     tree_of = {pk: pk for pk in roots}
     level = roots
@@ -94,7 +94,7 @@ def parts(roots: list[int]) -> Iterator[list[int]]:
         rows = [
             row
             for batch in chunked(level)
-            for row in statuses().filter(parent__in=batch).values_list("pk", "parent_id")
+            for row in legacy_statuses().filter(parent__in=batch).values_list("pk", "parent_id")
         ]
         tree_of.update({pk: tree_of[parent] for pk, parent in rows})
         level = [pk for pk, _ in rows]
@@ -103,19 +103,19 @@ def parts(roots: list[int]) -> Iterator[list[int]]:
         members[root].append(pk)
     part: list[int] = []
     for root in roots:
-        if part and len(part) + len(members[root]) > NODES:
+        if part and len(part) + len(members[root]) > MAX_BATCH_NODES:
             yield part
             part = []
         part = part + members[root]
     yield part
 
 
-def read(pks: list[int]) -> list[Original]:
+def read_trees(pks: list[int]) -> list[LegacyNode]:
     """The whole trees that consist of these rows, siblings in the order they were made in."""
-    found: dict[int, Original] = {}
+    found: dict[int, LegacyNode] = {}
     for batch in chunked(sorted(pks)):
-        for row in statuses().filter(pk__in=batch).order_by("pk").values(*_COLUMNS):
-            found[row["pk"]] = _original(row)
+        for row in legacy_statuses().filter(pk__in=batch).order_by("pk").values(*_COLUMNS):
+            found[row["pk"]] = _legacy_node(row)
     roots = []
     for node in found.values():
         parent = found.get(node.row["parent_id"])
@@ -126,11 +126,11 @@ def read(pks: list[int]) -> list[Original]:
     return roots
 
 
-def _original(row: dict[str, Any]) -> Original:
+def _legacy_node(row: dict[str, Any]) -> LegacyNode:
     shown = _SHOWN_TASK.match(row["task_class"])
     task_class = shown[1] if shown else row["task_class"]
     default = NodeType.GROUP if row["is_container"] else NodeType.TASK
-    return Original(
+    return LegacyNode(
         node_type=_NODE_TYPES.get(task_class, default),
         task_id=row["task_id"],
         name=row["name"],
@@ -143,22 +143,22 @@ def _original(row: dict[str, Any]) -> Original:
 
 def orphans() -> list[UUID]:
     """The statuses whose container is gone."""
-    above = statuses().filter(pk=OuterRef("parent_id"))
-    lost = statuses().filter(~Exists(above), parent_id__isnull=False)
+    above = legacy_statuses().filter(pk=OuterRef("parent_id"))
+    lost = legacy_statuses().filter(~Exists(above), parent_id__isnull=False)
     return list(lost.order_by("pk").values_list("uuid", flat=True))
 
 
 # -- deciding -------------------------------------------------------------------------------------
 
 
-def is_over(root: Original) -> bool:
+def is_over(root: LegacyNode) -> bool:
     """Whether nothing in a workflow will change any more; names what will never run as skipped."""
     nodes = root.nodes()
     quiet = now() - max(node.row["modified"] for node in nodes)
     tasks = [node for node in nodes if node.is_task]
     waiting = {node for node in tasks if not node.phase.is_terminal}
-    if not waiting or quiet < LONG_QUIET:
-        return not waiting and quiet >= QUIET
+    if not waiting or quiet < ABANDONED_AFTER:
+        return not waiting and quiet >= QUIET_FOR
     dependencies = graph.dependencies(root)
     broken = [node for node in tasks if node.phase in (Phase.FAILED, Phase.CANCELED)]
     for cause in sorted(broken, key=lambda node: node.row["modified"]):
@@ -171,7 +171,7 @@ def is_over(root: Original) -> bool:
     return False
 
 
-def settle(root: Original) -> int:
+def derive_verdicts(root: LegacyNode) -> int:
     """Derives verdicts and causes; how many containers said something else."""
     corrected = 0
     for node in reversed(root.nodes()):
@@ -192,12 +192,12 @@ def settle(root: Original) -> int:
     return corrected
 
 
-def _cause(node: Original) -> Original | None:
+def _cause(node: LegacyNode) -> LegacyNode | None:
     alike = {
         Phase.FAILED: (Phase.FAILED,),
         Phase.CANCELED: (Phase.CANCELED, Phase.SKIPPED),
         Phase.SKIPPED: (Phase.SKIPPED,),
     }.get(node.phase, ())
-    below = cast("list[Original]", node.children)
+    below = cast("list[LegacyNode]", node.children)
     causes = [child.cause for child in below if child.phase in alike and child.cause]
     return min(causes, key=lambda cause: cause.row["modified"], default=None)

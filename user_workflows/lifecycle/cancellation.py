@@ -20,10 +20,10 @@ from ..db.tables import statuses
 from ..phases import WAITING, NodeType, Phase
 from ..tree.locking import tree_lock
 from . import transitions
-from .notifications import announce
+from .notifications import send_signals
 
 #: Tasks that need not be kept, or with ``terminate`` are to be killed. Arguments: ``task_ids``.
-revoked = Signal()
+tasks_revoked = Signal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ def cancel(status: Any, *, force: bool = False) -> Cancellation:
     _revoke(leaves.filter(settled_at=at), terminate=False)
     if force:
         _revoke(open_leaves.filter(phase=Phase.CANCELED), terminate=True)
-    transitions.sync(status)
-    announce(settled)
-    transitions.settle_rest(status.tree_id)
+    transitions.refresh_instance(status)
+    send_signals(settled)
+    transitions.settle_ready_after_commit(status.tree_id)
     return Cancellation(pending, running, finished)
 
 
@@ -88,6 +88,6 @@ def _revoke(leaves: Any, *, terminate: bool) -> None:
     if task_ids:
 
         def tell() -> None:  # No partial: Django asks what failed for its name.
-            revoked.send(Cancellation, task_ids=task_ids, terminate=terminate)
+            tasks_revoked.send(Cancellation, task_ids=task_ids, terminate=terminate)
 
         transaction.on_commit(tell, using=status_connection().alias, robust=True)

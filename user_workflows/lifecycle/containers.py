@@ -20,7 +20,7 @@ from ..db.tables import statuses
 from ..phases import BREAKS, Child, NodeType, Phase, verdict
 from ..tree.ancestors import _PART, Part, ancestors_of
 from ..tree.nodes import TreeNode, open_node
-from .notifications import Settled
+from .notifications import SettledNode
 from .steps import leaf_sums, store_sums
 
 
@@ -39,20 +39,20 @@ def mark_running(pk: int | None) -> None:
 
 
 @Select
-def _container(pk: Any) -> Any:
+def _select_container(pk: Any) -> Any:
     children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
     container = statuses().filter(pk=pk).order_by().annotate(is_open=Exists(children))
     return container.values_list(*_PART, "is_open")
 
 
-def climb(pk: int | None, *, started: bool = True) -> list[Settled]:
+def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:
     """Settles a container that has no open child any more, then its parent, and so on.
 
     One that stays open is shown as running, if what was settled below it had ``started``.
     """
     settled = []
     while pk is not None:
-        row = _container(pk=pk)
+        row = _select_container(pk=pk)
         if row is None:
             break
         container, is_open = Part(*row[:-1]), row[-1]
@@ -64,12 +64,12 @@ def climb(pk: int | None, *, started: bool = True) -> list[Settled]:
             break  # The children of a task have ended, but not the task itself.
         if not _settle_container(container):
             break  # Someone else did, and climbs on.
-        settled.append(Settled(pk, container.parent_id is None))
+        settled.append(SettledNode(pk, container.parent_id is None))
         pk = container.parent_id
     return settled
 
 
-def show_break(pk: int, outcome: Phase, cause: int | None) -> bool:
+def mark_container(pk: int, outcome: Phase, cause: int | None) -> bool:
     """Shows on an open container that a leaf, its ``cause``, broke it; says whether this did."""
     breakable = Q(phase__in=BREAKS[outcome])
     if outcome is Phase.FAILED:  # Who cancels may have shown it, as seen from the leaf.
@@ -95,22 +95,22 @@ def _settle_container(container: Part) -> bool:
     if container.stored_type == NodeType.TASK and phase in BREAKS and phase != container.phase:
         cause = children.filter(phase=phase).values_list("pk", flat=True).first()
         outcome["caused_by_id"] = cause
-        _show_above(container, phase, cause)
+        _mark_ancestors(container, phase, cause)
     return bool(open_node(container.pk).update(**outcome, **sums, modified=at))
 
 
-def _show_above(task: Part, outcome: Phase, cause: int | None) -> None:
+def _mark_ancestors(task: Part, outcome: Phase, cause: int | None) -> None:
     # What was canceled of all that a task has sent counts from now on, but prevents nothing:
     # Celery goes on after the task.
     for ancestor in ancestors_of(task):
         if ancestor.stored_type == NodeType.TASK:
             break  # Nobody waits for what that one has sent until it ends, too.
-        show_break(ancestor.pk, outcome, cause)
+        mark_container(ancestor.pk, outcome, cause)
 
 
 def settle_by_verdict(
     nodes: list[TreeNode], at: datetime, cause: int | None = None
-) -> list[Settled]:
+) -> list[SettledNode]:
     """Gives the open containers among these nodes the verdicts that follow from their children.
 
     For the holder of the tree's lock. ``nodes`` stand parents first, as just read, with the new
@@ -144,10 +144,10 @@ def settle_by_verdict(
             mine += [node for node in batch if node.pk in won]
     store_sums(mine)
     mine.sort(key=lambda node: node.level, reverse=True)
-    return [Settled(node.pk, node.parent_id is None) for node in mine]
+    return [SettledNode(node.pk, node.parent_id is None) for node in mine]
 
 
-def settle_ready(tree_id: int) -> list[Settled]:
+def settle_ready(tree_id: int) -> list[SettledNode]:
     """Settles the open containers of a tree that have no open child. One query where none has.
 
     Whoever settles leaves inside a transaction calls this after the commit: a worker that ended
@@ -155,7 +155,7 @@ def settle_ready(tree_id: int) -> list[Settled]:
     """
     open_children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
     ready = statuses().filter(~Exists(open_children), tree_id=tree_id, settled_at__isnull=True)
-    settled: list[Settled] = []
+    settled: list[SettledNode] = []
     for pk in ready.filter(is_container=True).order_by("-lft").values_list("pk", flat=True):
-        settled += climb(pk, started=False)
+        settled += settle_ancestors(pk, started=False)
     return settled

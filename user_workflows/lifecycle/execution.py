@@ -14,7 +14,7 @@ from django.utils.timezone import now
 from ..phases import Phase
 
 
-class Counter:
+class LoopCounter:
     """Steps that a loop has done. Only its own loop writes to it."""
 
     __slots__ = ("done", "taken")
@@ -25,7 +25,7 @@ class Counter:
 
 
 @dataclass(slots=True)
-class Delta:
+class ProgressDelta:
     """What was counted and said since the last write."""
 
     completed: int = 0
@@ -57,8 +57,8 @@ class Execution:
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a delta is on its way to the database."""
     _events: list[Callable[[Any], None]] = field(default_factory=list)
-    _delta: Delta = field(default_factory=Delta)
-    _counters: list[Counter] = field(default_factory=list)
+    _delta: ProgressDelta = field(default_factory=ProgressDelta)
+    _counters: list[LoopCounter] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -103,24 +103,24 @@ class Execution:
         """Whether there is, or may soon be, something to write."""
         return bool(self._events or self._delta or self._counters)
 
-    def counter(self) -> Counter:
+    def counter(self) -> LoopCounter:
         """A counter that a loop may increment without any further call."""
-        counter = Counter()
+        counter = LoopCounter()
         with self._lock:
             self._counters.append(counter)
         return counter
 
-    def take(self) -> Delta:
+    def take(self) -> ProgressDelta:
         """What was noted since the last call."""
         with self._lock:
-            delta, self._delta = self._delta, Delta()
+            delta, self._delta = self._delta, ProgressDelta()
             for counter in self._counters:
                 done = counter.done
                 delta.completed += done - counter.taken
                 counter.taken = done
         return delta
 
-    def put_back(self, delta: Delta) -> None:
+    def put_back(self, delta: ProgressDelta) -> None:
         """Returns what could not be written."""
         with self._lock:
             self._delta.completed += delta.completed
@@ -133,22 +133,22 @@ class Execution:
 _running: dict[int, Execution] = {}
 
 
-def enter(execution: Execution) -> None:
+def register(execution: Execution) -> None:
     """The body starts."""
     _running[execution.pk] = execution
 
 
-def leave(execution: Execution) -> None:
+def unregister(execution: Execution) -> None:
     """The body has ended."""
     if _running.get(execution.pk) is execution:
         del _running[execution.pk]
 
 
-def of(pk: int | None) -> Execution | None:
+def find(pk: int | None) -> Execution | None:
     """The run of this node's body in this process, if there is one."""
     return _running.get(pk) if pk is not None else None
 
 
-def running() -> list[Execution]:
+def all_running() -> list[Execution]:
     """All runs in this process."""
     return list(_running.values())

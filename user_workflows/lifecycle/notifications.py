@@ -15,14 +15,14 @@ from ..db.tables import statuses
 from ..phases import Phase
 
 
-class Settled(NamedTuple):
+class SettledNode(NamedTuple):
     """A node that the caller has just settled."""
 
     pk: int
     is_root: bool
 
 
-def announce(settled: Iterable[Settled]) -> None:
+def send_signals(settled: Iterable[SettledNode]) -> None:
     """Sends the signals for nodes that the caller has settled, children before parents.
 
     No query where nobody listens, but one for each root: it notes that it was announced.
@@ -30,24 +30,24 @@ def announce(settled: Iterable[Settled]) -> None:
     everybody = user_task_stopped.has_listeners(statuses().model)
     wanted = [node for node in settled if everybody or node.is_root]
     for batch in chunked(wanted):
-        found = _read([node.pk for node in batch])
+        found = _fresh_instances([node.pk for node in batch])
         for node in batch:
             if node.pk in found:
-                _send(found[node.pk], to_everybody=everybody)
+                _send_for(found[node.pk], to_everybody=everybody)
 
 
 @Select
-def _node(pk: Any) -> Any:
+def _select_node(pk: Any) -> Any:
     columns = [field.attname for field in statuses().model._meta.concrete_fields]
     return statuses().filter(pk=pk).order_by().values_list(*columns)
 
 
-def _read(pks: list[int]) -> dict[int, Any]:
+def _fresh_instances(pks: list[int]) -> dict[int, Any]:
     """Fresh instances by their keys. A task's end is mostly announced alone, so that is quick."""
     if len(pks) > 1:
         found: dict[int, Any] = statuses().in_bulk(pks)
         return found
-    row = _node(pk=pks[0])
+    row = _select_node(pk=pks[0])
     return (
         {row.id: statuses().model.from_db(status_connection().alias, row._fields, row)}
         if row
@@ -55,7 +55,7 @@ def _read(pks: list[int]) -> dict[int, Any]:
     )
 
 
-def _send(status: Any, *, to_everybody: bool) -> None:
+def _send_for(status: Any, *, to_everybody: bool) -> None:
     if to_everybody:
         user_task_stopped.send_robust(type(status), status=status)
     if status.parent_id is None:
@@ -67,7 +67,7 @@ def _send_finished(status: Any) -> None:
     workflow_finished.send_robust(type(status), status=status, verdict=Phase(status.phase))
 
 
-def announce_late(pk: int) -> bool:
+def send_missed_signal(pk: int) -> bool:
     """Sends ``workflow_finished`` for a root whose process died before it could; only once."""
     unsent = statuses().filter(pk=pk, finished_sent_at__isnull=True, settled_at__isnull=False)
     if not unsent.update(finished_sent_at=now()):

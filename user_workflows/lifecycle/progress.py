@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Seconds between two writes of one task's progress.
-INTERVAL = 0.5
+WRITE_INTERVAL = 0.5
 #: Seconds between two signs of life of one task.
-BEAT = 30
+HEARTBEAT_INTERVAL = 30
 #: Between two roll-ups of one tree: with a look every half of it, sums are a second old at most.
-ROLL_UP_EVERY = timedelta(seconds=0.5)
+ROLL_UP_INTERVAL = timedelta(seconds=0.5)
 
 
 def advance(status: Any, completed: int = 0, total: int = 0) -> None:
@@ -48,7 +48,7 @@ def advance(status: Any, completed: int = 0, total: int = 0) -> None:
     Raises:
         TaskCanceledException: it was canceled.
     """
-    run = execution.of(status.pk)
+    run = execution.find(status.pk)
     if status.pk is None or (run and run.buffered):
         status.apply_row(
             completed_steps=status.completed_steps + completed,
@@ -56,12 +56,12 @@ def advance(status: Any, completed: int = 0, total: int = 0) -> None:
         )
     if run and run.buffered:
         run.add(completed, total)
-        _keep_up(run, status, urgent=bool(total))
+        _write_if_due(run, status, urgent=bool(total))
     elif status.pk is not None:
-        steps.count(status, completed, total)
-        transitions.sync(status)
+        steps.add_steps(status, completed, total)
+        transitions.refresh_instance(status)
     if completed:
-        stop_if_canceled(status)
+        raise_if_canceled(status)
 
 
 def set_state(status: Any, text: str) -> None:
@@ -71,16 +71,16 @@ def set_state(status: Any, text: str) -> None:
         TaskCanceledException: it was canceled.
     """
     text = text[:MAX_TEXT_LENGTH]
-    run = execution.of(status.pk)
+    run = execution.find(status.pk)
     if run and run.buffered:
         run.add(state=text)
         status.apply_row(state=text)
-        _keep_up(run, status, urgent=True)
+        _write_if_due(run, status, urgent=True)
     else:
-        transitions.change(status, Phase.RUNNING, text)
+        transitions.change_phase(status, Phase.RUNNING, text)
         if status.pk is not None and status.state == text:
-            _say_above(status, text)
-    stop_if_canceled(status)
+            _set_state_of_ancestors(status, text)
+    raise_if_canceled(status)
 
 
 def track(status: Any, iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
@@ -90,7 +90,7 @@ def track(status: Any, iterable: Iterable[T], total: int | None = None) -> Itera
     missing = status.completed_steps + total - status.total_steps
     if missing > 0:
         advance(status, total=missing)
-    run = execution.of(status.pk)
+    run = execution.find(status.pk)
     if run is None or not run.buffered:
         for item in iterable:
             yield item
@@ -100,19 +100,19 @@ def track(status: Any, iterable: Iterable[T], total: int | None = None) -> Itera
     _writer.wake()
     for item in iterable:
         if run.phase is Phase.CANCELED:
-            stop_if_canceled(status, run)
+            raise_if_canceled(status, run)
         yield item
         counter.done += 1
     status.apply_row(completed_steps=status.completed_steps + counter.done)
 
 
-def record(status: Any, event: Callable[[Any], None], **shown: Any) -> None:
+def write_event(status: Any, event: Callable[[Any], None], **shown: Any) -> None:
     """Writes an event of the node of this instance: a new name, a verdict.
 
     At once, unless the node's body has a transaction open in a worker. It would hold the lock of
     the tree until it commits, so there the thread writes it, and the instance shows it already.
     """
-    run = execution.of(status.pk)
+    run = execution.find(status.pk)
     connection = status_connection()
     locks = connection.in_atomic_block and connection.features.has_select_for_update
     if run and run.buffered and locks:
@@ -123,13 +123,13 @@ def record(status: Any, event: Callable[[Any], None], **shown: Any) -> None:
         event(status)
 
 
-def watch(run: Execution) -> None:
+def start_heartbeat(run: Execution) -> None:
     """Signs of life are given for this run until it ends."""
     if run.buffered:
         _writer.wake()
 
 
-def stop_if_canceled(status: Any, run: Execution | None = None) -> None:
+def raise_if_canceled(status: Any, run: Execution | None = None) -> None:
     """Raises ``TaskCanceledException`` where the node of this instance was canceled."""
     if run:
         status.apply_row(phase=run.phase, state=run.phase.state)
@@ -137,13 +137,13 @@ def stop_if_canceled(status: Any, run: Execution | None = None) -> None:
         raise TaskCanceledException(f"{status.name} was canceled.")
 
 
-def _keep_up(run: Execution, status: Any, *, urgent: bool) -> None:
+def _write_if_due(run: Execution, status: Any, *, urgent: bool) -> None:
     """Writes if it is time to, and learns whether the task was canceled meanwhile."""
-    if not urgent and monotonic() - run.checked_at < INTERVAL:
+    if not urgent and monotonic() - run.checked_at < WRITE_INTERVAL:
         _writer.wake()
     elif status_connection().in_atomic_block:
         _writer.wake()
-        _check(run)
+        _read_phase(run)
     else:
         try_to_flush(run)
     if run.phase.is_terminal:
@@ -170,7 +170,7 @@ def flush(run: Execution) -> None:
     """Writes what was counted and said. Two queries; nothing is lost if they fail."""
     with run.writing:
         while (event := run.take_event()) is not None:
-            _write_event(run, event)
+            _write_deferred(run, event)
         delta = run.take()
         if delta:
             try:
@@ -188,14 +188,14 @@ def flush(run: Execution) -> None:
                 run.put_back(delta)
                 raise
             _writer.roll_up(run.tree_id)
-        _check(run)
+        _read_phase(run)
         if delta.state is not None and run.phase is Phase.RUNNING:
             status = statuses().filter(pk=run.pk).first()
             if status is not None:
-                _say_above(status, delta.state)
+                _set_state_of_ancestors(status, delta.state)
 
 
-def _write_event(run: Execution, event: Callable[[Any], None]) -> None:
+def _write_deferred(run: Execution, event: Callable[[Any], None]) -> None:
     try:
         status = statuses().filter(pk=run.pk).first()
         if status is not None:
@@ -205,14 +205,14 @@ def _write_event(run: Execution, event: Callable[[Any], None]) -> None:
         raise
 
 
-def _check(run: Execution) -> None:
+def _read_phase(run: Execution) -> None:
     phase = statuses().filter(pk=run.pk).order_by().values_list("phase", flat=True).first()
     run.checked_at = monotonic()
     if phase is not None:
         run.phase = Phase(phase)
 
 
-def _say_above(status: Any, text: str) -> None:
+def _set_state_of_ancestors(status: Any, text: str) -> None:
     """The text climbs the chains and chords around a task, as far as the next group."""
     parent_id, parent = status.parent_id, status._state.fields_cache.get("parent")
     while parent_id is not None:
@@ -226,13 +226,13 @@ def _say_above(status: Any, text: str) -> None:
         parent_id = statuses().filter(pk=parent_id).values_list("parent_id", flat=True).first()
 
 
-def _give_sign_of_life(run: Execution) -> None:
+def _write_heartbeat(run: Execution) -> None:
     """Says that a body still runs, if it is time to: the reaper fails what is silent for long.
 
     One that cannot be written is still due. So it comes as soon as the database is back, when
     all that was running there has been silent and the reaper may be quick.
     """
-    if run.buffered and monotonic() - run.seen_at >= BEAT:
+    if run.buffered and monotonic() - run.seen_at >= HEARTBEAT_INTERVAL:
         leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
         leaf.order_by().update(last_seen_at=run.time(), modified=now())
         run.seen_at = monotonic()
@@ -270,8 +270,8 @@ class _Writer:
     def _work(self) -> None:
         pause = threading.Event()
         while True:
-            self._due.wait(BEAT if execution.running() else None)
-            pause.wait(INTERVAL / 2)
+            self._due.wait(HEARTBEAT_INTERVAL if execution.all_running() else None)
+            pause.wait(WRITE_INTERVAL / 2)
             self._due.clear()
             try:
                 self._write()
@@ -284,18 +284,18 @@ class _Writer:
                 connections.close_all()
 
     def _write(self) -> None:
-        for run in execution.running():
-            _give_sign_of_life(run)
-        for run in execution.running():
+        for run in execution.all_running():
+            _write_heartbeat(run)
+        for run in execution.all_running():
             if run.has_unwritten:
                 self._due.set()
-                if monotonic() - run.checked_at >= INTERVAL:
+                if monotonic() - run.checked_at >= WRITE_INTERVAL:
                     flush(run)
         for tree_id in list(self._trees):
             self._trees.discard(tree_id)
             done = False
             try:
-                done = steps.roll_up(tree_id, every=ROLL_UP_EVERY)
+                done = steps.roll_up(tree_id, every=ROLL_UP_INTERVAL)
             finally:
                 if not done:
                     self._trees.add(tree_id)

@@ -12,52 +12,52 @@ from django.utils.timezone import now
 
 from .. import graph
 from ..db.chunks import chunked
-from ..db.connections import atomic
+from ..db.connections import status_atomic
 from ..db.tables import artifacts, statuses
 from ..fields import ERROR_ARTIFACT
 from ..phases import BREAKS, NodeType, Phase
 from ..tree.ancestors import Part, ancestors_of, parts
 from ..tree.locking import tree_lock
 from ..tree.nodes import StoredNode
-from .containers import show_break
-from .notifications import Settled
+from .containers import mark_container
+from .notifications import SettledNode
 
 
-def breaks(node: StoredNode, outcome: Phase) -> bool:
+def affects_others(node: StoredNode, outcome: Phase) -> bool:
     """Whether this outcome of a node means anything for others."""
     return outcome in BREAKS and not (outcome is Phase.FAILED and node.allow_failure)
 
 
-def spread(node: StoredNode, outcome: Phase, message: str = "") -> list[Settled]:
+def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[SettledNode]:
     """Skips what waited for a broken node and shows the break in all that contains it.
 
     Returns the nodes that were settled by that. Queries: none where the outcome breaks nothing;
     else one for the ancestors, one for what stands in order around them, one for each ancestor
     that changes, and two under the tree's lock for each 500 parts that are to be skipped.
     """
-    if not breaks(node, outcome):
+    if not affects_others(node, outcome):
         return []
     ancestors = ancestors_of(node)
-    skipped = _skip(node, ancestors)
+    skipped = _skip_dependents(node, ancestors)
     broken: Any = node
     for ancestor in ancestors:
         if outcome is Phase.FAILED and broken.allow_failure:
             break
         if ancestor.stored_type == NodeType.TASK and broken.allow_failure:
             break  # Nobody waits for what a task has sent; it counts when both have ended.
-        _break_container(ancestor, node, outcome, message)
+        _mark_ancestor(ancestor, node, outcome, message)
         broken = ancestor
     return skipped
 
 
-def _break_container(container: Part, cause: StoredNode, outcome: Phase, message: str) -> None:
+def _mark_ancestor(container: Part, cause: StoredNode, outcome: Phase, message: str) -> None:
     # Who cancels may have shown a failure already, as seen from the leaf, without the reason.
     unexplained = outcome is Phase.FAILED and container.caused_by_id is None
     if container.phase not in BREAKS[outcome] and not unexplained:
         return
-    with atomic() if message else nullcontext():
-        if show_break(container.pk, outcome, cause.pk):
-            explain(container.pk, message)
+    with status_atomic() if message else nullcontext():
+        if mark_container(container.pk, outcome, cause.pk):
+            store_error(container.pk, message)
 
 
 def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
@@ -81,7 +81,7 @@ def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
     return graph.prevented(dependencies, [around[node.pk]])
 
 
-def _skip(cause: StoredNode, ancestors: list[Part]) -> list[Settled]:
+def _skip_dependents(cause: StoredNode, ancestors: list[Part]) -> list[SettledNode]:
     if not any(part.settled_at is None for part in prevented_by(cause, ancestors)):
         return []
     with tree_lock(cause.tree_id):
@@ -104,16 +104,16 @@ def _skip(cause: StoredNode, ancestors: list[Part]) -> list[Settled]:
                 settled_at=now(),
                 modified=now(),
             )
-    return [Settled(pk, False) for pk in pks]
+    return [SettledNode(pk, False) for pk in pks]
 
 
-def reason(pk: int) -> str:
+def stored_error(pk: int) -> str:
     """Why a node failed, as it was stored with it."""
     texts = artifacts().filter(status_id=pk, name=ERROR_ARTIFACT).order_by("pk")
     return texts.values_list("text", flat=True).first() or ""
 
 
-def explain(pk: int, message: str) -> None:
+def store_error(pk: int, message: str) -> None:
     """Stores why a node failed, if there is anything to say."""
     if message:
         artifacts().create(status_id=pk, name=ERROR_ARTIFACT, text=message)

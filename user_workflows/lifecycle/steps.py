@@ -83,7 +83,7 @@ def roll_up(tree_id: int, every: timedelta) -> bool:
     return True
 
 
-def count(status: Any, completed: int, total: int) -> None:
+def add_steps(status: Any, completed: int, total: int) -> None:
     """Adds steps to the row of this instance, and to the stored sums of all above it."""
     with tree_lock_in_transaction(status.tree_id):
         open_node(status.pk).update(

@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Least
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
-from ..db.connections import atomic, status_connection
+from ..db.connections import status_atomic, status_connection
 from ..db.statements import Update
 from ..db.tables import artifacts, statuses
 from ..exceptions import TaskCanceledException
@@ -29,7 +29,7 @@ from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, TreeNode, open_node, read_tree
 from . import containers, execution, propagation, steps
-from .notifications import Settled, announce
+from .notifications import SettledNode, send_signals
 
 
 def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
@@ -41,11 +41,11 @@ def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
         fresh: columns to set anew, where an earlier attempt has changed them.
     """
     at = now()
-    return _begin(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
+    return _begin_leaf(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
 
 
 @Update
-def _begin(pk: Any, attempts: Any, started_at: Any, **columns: Any) -> Any:
+def _begin_leaf(pk: Any, attempts: Any, started_at: Any, **columns: Any) -> Any:
     new = Q(phase__in=WAITING) | Q(attempts__lt=attempts) | Q(last_seen_at__isnull=True)
     return open_node(pk).filter(new, phase__in=REPLACES[Phase.RUNNING]), {
         "phase": Phase.RUNNING,
@@ -97,26 +97,26 @@ def settle(
         open_node(node.pk).update(allow_failure=False, modified=now())
         node.allow_failure = False
     with tree_lock_in_transaction(node.tree_id):
-        ended, up, settled = _end(node, phase, message, attempt)
-        settled += containers.climb(up)
-    announce(settled)
+        ended, up, settled = _end_leaf(node, phase, message, attempt)
+        settled += containers.settle_ancestors(up)
+    send_signals(settled)
     if status_connection().in_atomic_block:
-        settle_rest(node.tree_id)
+        settle_ready_after_commit(node.tree_id)
     return ended
 
 
-def settle_rest(tree_id: int) -> None:
+def settle_ready_after_commit(tree_id: int) -> None:
     """After the commit, settles what neither of two sides could see was ready.
 
     The side in a transaction did not see the leaves that a worker ended meanwhile, nor the
     worker those of the transaction.
     """
     transaction.on_commit(
-        lambda: announce(containers.settle_ready(tree_id)), using=status_connection().alias
+        lambda: send_signals(containers.settle_ready(tree_id)), using=status_connection().alias
     )
 
 
-def change(status: Any, phase: Phase, state: str | None = None, *, message: str = "") -> None:
+def change_phase(status: Any, phase: Phase, state: str | None = None, *, message: str = "") -> None:
     """A state given to a node through its model instance, which then shows what was stored.
 
     While the node's body runs, a final phase is only its verdict: the node is settled when
@@ -126,8 +126,8 @@ def change(status: Any, phase: Phase, state: str | None = None, *, message: str 
         status.apply_row(phase=phase, state=state or phase.state)
         return
     if phase.is_terminal:
-        if _is_busy(status):
-            _decide(status, phase, message)
+        if _end_is_pending(status):
+            _write_verdict_in_body(status, phase, message)
         else:
             settle(status, phase, message=message)
             steps.store_sums_above(status)
@@ -139,7 +139,7 @@ def change(status: Any, phase: Phase, state: str | None = None, *, message: str 
         .update(phase=phase, state=state or phase.state, modified=now())
     ):
         containers.mark_running(status.parent_id)
-    sync(status)
+    refresh_instance(status)
 
 
 def start(status: Any) -> None:
@@ -151,7 +151,7 @@ def start(status: Any) -> None:
         begun = begin(status, status.attempts)
         if begun:
             containers.mark_running(status.parent_id)
-    sync(status)
+    refresh_instance(status)
     if not begun and status.phase == Phase.CANCELED and status.node_type == NodeType.TASK:
         raise TaskCanceledException(f"{status.name} was canceled.")
 
@@ -168,7 +168,7 @@ def rename(status: Any, name: str) -> None:
             statuses().filter(pk=ancestor.pk, is_named=False).update(name=name, modified=now())
 
 
-def sync(status: Any) -> None:
+def refresh_instance(status: Any) -> None:
     """Reads into an instance what may have been written behind it."""
     columns = (
         "phase", "state", "completed_steps", "total_steps", "attempts",
@@ -179,9 +179,9 @@ def sync(status: Any) -> None:
         status.apply_row(**row)
 
 
-def _is_busy(status: Any) -> bool:
+def _end_is_pending(status: Any) -> bool:
     """Whether the end of this node is still to come: of its body, or of its children."""
-    if execution.of(status.pk):
+    if execution.find(status.pk):
         return True
     if status.is_container and statuses().filter(parent_id=status.pk, settled_at=None).exists():
         return True
@@ -189,51 +189,55 @@ def _is_busy(status: Any) -> bool:
     return bool(in_worker.exists())
 
 
-def _outcome(phase: Phase) -> dict[str, Any]:
+def _outcome_columns(phase: Phase) -> dict[str, Any]:
     done = F("total_steps") if phase is Phase.SUCCEEDED else Least("completed_steps", "total_steps")
     return {"phase": phase, "state": phase.state, "completed_steps": done}
 
 
-def _going(pk: Any, attempts: Any = None) -> Any:
+def _unended_leaf(pk: Any, attempts: Any = None) -> Any:
     upto = {} if attempts is None else {"attempts__lte": attempts}
     return open_node(pk).filter(ended_at__isnull=True, **upto)
 
 
-def _plain(pk: Any, attempts: Any = None) -> Any:
-    return _going(pk, attempts).exclude(node_type=NodeType.TASK, is_container=True)
+def _unended_plain_leaf(pk: Any, attempts: Any = None) -> Any:
+    return _unended_leaf(pk, attempts).exclude(node_type=NodeType.TASK, is_container=True)
 
 
 @Update
-def _succeed(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
+def _succeed_leaf(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
     """The end of nearly all leaves."""
-    unlike = _plain(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
-    return unlike, {**_outcome(Phase.SUCCEEDED), "modified": modified, "settled_at": settled_at}
+    unlike = _unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
+    return unlike, {
+        **_outcome_columns(Phase.SUCCEEDED),
+        "modified": modified,
+        "settled_at": settled_at,
+    }
 
 
-def _end(
+def _end_leaf(
     node: StoredNode, phase: Phase, message: str, attempt: int | None
-) -> tuple[bool, int | None, list[Settled]]:
+) -> tuple[bool, int | None, list[SettledNode]]:
     """Whether this call ended the leaf, where to climb from then, and what it settled.
 
     A leaf that breaks what contains it stays open until the break is shown there: else whoever
     ends its last sibling could settle containers that do not show it yet, or stop below one
     whose later steps are not skipped yet, and nobody would go on from there.
     """
-    me, at = Settled(node.pk, node.parent_id is None), now()
+    me, at = SettledNode(node.pk, node.parent_id is None), now()
     succeeds = phase is Phase.SUCCEEDED and not message
     upto = {} if attempt is None else {"attempts": attempt}
-    if succeeds and _succeed(pk=node.pk, modified=at, settled_at=at, **upto):
+    if succeeds and _succeed_leaf(pk=node.pk, modified=at, settled_at=at, **upto):
         return True, node.parent_id, [me]
-    going, plain = _going(node.pk, attempt), _plain(node.pk, attempt)
+    going, plain = _unended_leaf(node.pk, attempt), _unended_plain_leaf(node.pk, attempt)
     grown = going.filter(node_type=NodeType.TASK, is_container=True)
-    if not propagation.breaks(
+    if not propagation.affects_others(
         node, phase
     ):  # In one statement: who dies here is not taken for lost.
-        if not succeeds and _give_verdict(plain, node, phase, message, settled_at=at):
+        if not succeeds and _write_verdict(plain, node, phase, message, settled_at=at):
             return True, node.parent_id, [me]
-        if _give_verdict(grown, node, phase, message, ended_at=at):
+        if _write_verdict(grown, node, phase, message, ended_at=at):
             return True, node.pk, []
-    if not _give_verdict(going, node, phase, message):
+    if not _write_verdict(going, node, phase, message):
         # It has one already: from the body, or from someone who canceled it. Whoever gave it
         # may not have shown it yet.
         before = going.values_list("phase", flat=True).first()
@@ -241,9 +245,9 @@ def _end(
             return False, None, []
         phase, message = (
             Phase(before),
-            propagation.reason(node.pk) if before == Phase.FAILED else "",
+            propagation.stored_error(node.pk) if before == Phase.FAILED else "",
         )
-    skipped = _spread(node, phase, message)
+    skipped = _propagate_and_settle(node, phase, message)
     counted = Least("completed_steps", "total_steps")
     if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
         return True, node.parent_id, [me, *skipped]
@@ -252,33 +256,33 @@ def _end(
     return bool(ended), node.pk if ended else None, skipped
 
 
-def _spread(node: StoredNode, outcome: Phase, message: str) -> list[Settled]:
-    skipped = propagation.spread(node, outcome, message)
+def _propagate_and_settle(node: StoredNode, outcome: Phase, message: str) -> list[SettledNode]:
+    skipped = propagation.propagate(node, outcome, message)
     return skipped and skipped + containers.settle_ready(node.tree_id)
 
 
-def _give_verdict(
+def _write_verdict(
     leaf: Any, node: StoredNode, phase: Phase, message: str, **columns: datetime
 ) -> bool:
     """Decides what an open leaf is; says whether this call did."""
-    with atomic() if message else nullcontext():
+    with status_atomic() if message else nullcontext():
         unlike = leaf.filter(phase__in=REPLACES[phase])
-        given = bool(unlike.update(**_outcome(phase), modified=now(), **columns))
+        given = bool(unlike.update(**_outcome_columns(phase), modified=now(), **columns))
         if given:
-            propagation.explain(node.pk, message)
+            propagation.store_error(node.pk, message)
     return given
 
 
-def _decide(node: StoredNode, phase: Phase, message: str) -> None:
+def _write_verdict_in_body(node: StoredNode, phase: Phase, message: str) -> None:
     """Gives a verdict to a leaf whose body still runs."""
     with tree_lock_in_transaction(node.tree_id):
-        if not _give_verdict(open_node(node.pk), node, phase, message):
+        if not _write_verdict(open_node(node.pk), node, phase, message):
             return
-        skipped = _spread(node, phase, message)
-    announce(skipped)
+        skipped = _propagate_and_settle(node, phase, message)
+    send_signals(skipped)
 
 
-def settle_canceled(node: StoredNode, at: datetime) -> list[Settled]:
+def settle_canceled(node: StoredNode, at: datetime) -> list[SettledNode]:
     """Shows on all containers that leaves below ``node`` were canceled, and settled at ``at``.
 
     For the holder of the tree's lock. Returns the nodes that were settled by it.
@@ -287,12 +291,12 @@ def settle_canceled(node: StoredNode, at: datetime) -> list[Settled]:
     if tree is None:
         return []
     nodes = list(tree.walk())
-    settled = [Settled(n.pk, n.parent_id is None) for n in nodes if n.settled_at == at]
+    settled = [SettledNode(n.pk, n.parent_id is None) for n in nodes if n.settled_at == at]
     settled += containers.settle_by_verdict(nodes, at)
-    skipped = propagation.spread(node, Phase.CANCELED) if tree.phase is Phase.CANCELED else []
+    skipped = propagation.propagate(node, Phase.CANCELED) if tree.phase is Phase.CANCELED else []
     settled += skipped
     if tree.settled_at is not None:
-        settled += containers.climb(node.parent_id)
+        settled += containers.settle_ancestors(node.parent_id)
     if skipped:
         settled += containers.settle_ready(node.tree_id)
     return settled
@@ -335,7 +339,7 @@ def close_leaves(tree_id: int, fate: Callable[[TreeNode], Phase | None], message
                     phase=phase, state=phase.state, settled_at=at, modified=at, **cause
                 )
         explained = [leaf.pk for leaf in fated[Phase.FAILED] if leaf.pk not in told]
-        settled = [Settled(n.pk, n.parent_id is None) for n in leaves if n.settled_at == at]
+        settled = [SettledNode(n.pk, n.parent_id is None) for n in leaves if n.settled_at == at]
         above = [node for node in nodes if node.is_container and not node.is_settled]
         settled += containers.settle_by_verdict(nodes, at, causes[0] if causes else None)
         if message:
@@ -346,5 +350,5 @@ def close_leaves(tree_id: int, fate: Callable[[TreeNode], Phase | None], message
             [artifact(status_id=pk, name=ERROR_ARTIFACT, text=message) for pk in explained],
             batch_size=500,
         )
-    announce(settled)
-    settle_rest(tree_id)
+    send_signals(settled)
+    settle_ready_after_commit(tree_id)

@@ -13,13 +13,13 @@ from django.db.models import Exists, OuterRef, ProtectedError, Q, RestrictedErro
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
 
-from ..db.connections import atomic, status_connection
+from ..db.connections import status_atomic, status_connection
 from ..lifecycle import artifact_files
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import Phase
 
 #: Workflows that are deleted in one transaction.
-AT_ONCE = 200
+BATCH_SIZE = 200
 
 
 @dataclass(slots=True)
@@ -40,16 +40,16 @@ def purgeable(before: datetime) -> Any:
     old, too, if nothing in it was changed since then, and no task runs or waits for its next
     attempt.
     """
-    going = _going(before).filter(tree_id=OuterRef("pk"))
-    return _unchanged(before).filter(Q(settled_at__isnull=False) | ~Exists(going))
+    going = _active_or_recent(before).filter(tree_id=OuterRef("pk"))
+    return _unchanged_roots(before).filter(Q(settled_at__isnull=False) | ~Exists(going))
 
 
-def _unchanged(before: datetime) -> Any:
+def _unchanged_roots(before: datetime) -> Any:
     roots = UserTaskStatus.objects.roots().filter(created__lt=before, modified__lt=before)
     return roots.order_by("pk")
 
 
-def _going(before: datetime) -> Any:
+def _active_or_recent(before: datetime) -> Any:
     running = Q(phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False, settled_at=None)
     return UserTaskStatus.objects.filter(running | Q(modified__gte=before)).order_by()
 
@@ -69,27 +69,27 @@ def purge(before: datetime) -> Iterator[Purged]:
     """
     last = 0
     while True:
-        with atomic():
-            roots = _unchanged(before).filter(pk__gt=last)
+        with status_atomic():
+            roots = _unchanged_roots(before).filter(pk__gt=last)
             if status_connection().features.has_select_for_update:
                 roots = roots.select_for_update()
-            found = dict(roots.values_list("pk", "settled_at")[:AT_ONCE])
+            found = dict(roots.values_list("pk", "settled_at")[:BATCH_SIZE])
             if not found:
                 return
             last = max(found)
             # Asked for these only: in one query with the roots, PostgreSQL would look for tasks
             # that run in the whole table, for each batch.
             unsettled = [pk for pk, settled_at in found.items() if settled_at is None]
-            going = _going(before).filter(tree_id__in=unsettled)
+            going = _active_or_recent(before).filter(tree_id__in=unsettled)
             busy = set(going.values_list("tree_id", flat=True)) if unsettled else set()
             batch = [pk for pk in found if pk not in busy]
             if not batch:
                 continue
-            purged = _delete_raw(batch) if _is_ours_alone() else _delete_each(batch)
+            purged = _delete_raw(batch) if _can_delete_raw() else _delete_each(batch)
         yield purged
 
 
-def _is_ours_alone() -> bool:
+def _can_delete_raw() -> bool:
     """Whether rows may be deleted without a look at each."""
     ours = (UserTaskStatus, UserTaskArtifact)
     related = [relation for model in ours for relation in model._meta.related_objects]
@@ -97,13 +97,13 @@ def _is_ours_alone() -> bool:
         return False
     own = {artifact_files.delete_with_row}
     return not any(
-        set(_receivers(signal, model)) - own
+        set(_delete_receivers(signal, model)) - own
         for signal in (pre_delete, post_delete)
         for model in ours
     )
 
 
-def _receivers(signal: Any, model: Any) -> list[Any]:
+def _delete_receivers(signal: Any, model: Any) -> list[Any]:
     found: list[Any] = signal._live_receivers(model)[0]
     return found
 
@@ -129,7 +129,7 @@ def _delete_each(roots: list[int]) -> Purged:
     purged = Purged()
     for root in UserTaskStatus.objects.filter(pk__in=roots).order_by("pk"):
         try:
-            with atomic():
+            with status_atomic():
                 _, deleted = root.delete()
         except (ProtectedError, RestrictedError):
             purged.protected.append(root.uuid)
@@ -157,7 +157,7 @@ def delete_workflow(root: UserTaskStatus) -> None:
         root.cancel()
     for attempt in range(DELETE_TRIES):
         try:
-            with atomic():
+            with status_atomic():
                 for found in UserTaskStatus.objects.filter(pk=root.pk):
                     found.delete()
         except (ProtectedError, RestrictedError):

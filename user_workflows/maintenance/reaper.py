@@ -24,7 +24,7 @@ from .. import graph
 from ..conf import settings
 from ..db.chunks import chunked
 from ..lifecycle import containers, notifications, progress, propagation, transitions
-from ..lifecycle.notifications import announce
+from ..lifecycle.notifications import send_signals
 from ..models import UserTaskStatus
 from ..phases import BREAKS, WAITING, NodeType, Phase
 from ..tree.nodes import TreeNode, read_tree
@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 GRACE = timedelta(minutes=1)
 #: Receivers of ``workflow_finished`` need less than this. It is sent, then noted as sent: if both
 #: cannot be had, a signal that comes twice is better than one that never comes.
-RECEIVERS = timedelta(minutes=10)
+RECEIVER_GRACE = timedelta(minutes=10)
 #: After this time without a worker a task whose turn has come is reported.
-UNUSUAL = timedelta(hours=1)
+UNTAKEN_AFTER = timedelta(hours=1)
 #: What Celery's Redis transport waits before it delivers a message again, in seconds. RabbitMQ
 #: does so at once; there it is the time that is given to a worker to get free.
 VISIBILITY_TIMEOUT = 3600
@@ -74,16 +74,16 @@ def reap() -> Report:
     # By their keys, not by a subquery: PostgreSQL would expect it to find very many.
     for tree_ids in chunked([pk for pk, _, settled_at in roots if settled_at is None]):
         nodes = UserTaskStatus.objects.active().filter(tree_id__in=tree_ids)
-        for leaf in _silent(nodes):
-            _reap_silent(leaf, report)
-        for root in _half_settled(nodes):
-            if _finish(root):
+        for leaf in _stalled_leaves(nodes):
+            _reap_stalled(leaf, report)
+        for root in _half_settled_roots(nodes):
+            if _complete_root(root):
                 report.settled.append(root.uuid)
-        for node, since in _untaken(nodes):
+        for node, since in _untaken_leaves(nodes):
             _reap_untaken(node, since, report)
     for pk, uuid, settled_at in roots:
-        late = settled_at is not None and settled_at < now() - RECEIVERS
-        if late and notifications.announce_late(pk):
+        late = settled_at is not None and settled_at < now() - RECEIVER_GRACE
+        if late and notifications.send_missed_signal(pk):
             report.announced.append(uuid)
     return report
 
@@ -91,7 +91,7 @@ def reap() -> Report:
 # -- workers --------------------------------------------------------------------------------------
 
 
-def _silent(nodes: Any) -> list[UserTaskStatus]:
+def _stalled_leaves(nodes: Any) -> list[UserTaskStatus]:
     """Those of these leaves that a worker has started, and of which nothing was heard for long."""
     started = nodes.filter(
         node_type=NodeType.TASK,
@@ -102,13 +102,13 @@ def _silent(nodes: Any) -> list[UserTaskStatus]:
     return list(started.order_by("last_seen_at"))
 
 
-def _reap_silent(leaf: UserTaskStatus, report: Report) -> None:
-    if _recover(leaf):
+def _reap_stalled(leaf: UserTaskStatus, report: Report) -> None:
+    if _settle_from_backend(leaf):
         report.recovered.append(leaf.uuid)
         return
     assert leaf.last_seen_at is not None  # noqa: S101
     silence = now() - leaf.last_seen_at
-    if silence < settings.LOST_AFTER + _redelivery(leaf):
+    if silence < settings.LOST_AFTER + _redelivery_delay(leaf):
         return
     if not UserTaskStatus.objects.filter(pk=leaf.pk, last_seen_at=leaf.last_seen_at).exists():
         return  # It was heard of in this moment.
@@ -119,7 +119,7 @@ def _reap_silent(leaf: UserTaskStatus, report: Report) -> None:
         report.lost.append(leaf.uuid)
 
 
-def _redelivery(leaf: UserTaskStatus) -> timedelta:
+def _redelivery_delay(leaf: UserTaskStatus) -> timedelta:
     """How much later the broker may still deliver the message of a running task again."""
     task = current_app.tasks.get(leaf.task_class)
     acks_late = current_app.conf.task_acks_late if task is None else task.acks_late
@@ -129,7 +129,7 @@ def _redelivery(leaf: UserTaskStatus) -> timedelta:
     return timedelta(seconds=options.get("visibility_timeout", VISIBILITY_TIMEOUT))
 
 
-def _recover(leaf: UserTaskStatus) -> bool:
+def _settle_from_backend(leaf: UserTaskStatus) -> bool:
     """Takes the end of a task from the result backend, if it is there."""
     try:
         result: AsyncResult[Any] = AsyncResult(leaf.task_id)
@@ -146,7 +146,7 @@ def _recover(leaf: UserTaskStatus) -> bool:
 # -- steps ----------------------------------------------------------------------------------------
 
 
-def _half_settled(nodes: Any) -> list[UserTaskStatus]:
+def _half_settled_roots(nodes: Any) -> list[UserTaskStatus]:
     """The roots above these nodes where somebody who settled one has not gone on from there.
 
     What shows that: a container in which all was settled a while ago, or one that does not show
@@ -174,7 +174,7 @@ def _half_settled(nodes: Any) -> list[UserTaskStatus]:
     return [roots[pk] for pk in sorted(roots)]
 
 
-def _finish(root: UserTaskStatus) -> bool:
+def _complete_root(root: UserTaskStatus) -> bool:
     """Completes what a process left between two steps. Returns whether there was anything."""
     settled = []
     broken = UserTaskStatus.objects.settled().filter(
@@ -184,9 +184,9 @@ def _finish(root: UserTaskStatus) -> bool:
     broken = broken.exclude(node_type=NodeType.TASK, caused_by__isnull=False)
     above_open = Q(parent__settled_at__isnull=True)
     for node in broken.filter(above_open).order_by("settled_at"):
-        settled += propagation.spread(node, Phase(node.phase))
+        settled += propagation.propagate(node, Phase(node.phase))
     settled += containers.settle_ready(root.tree_id)
-    announce(settled)
+    send_signals(settled)
     if settled:
         progress.roll_up(root.tree_id)
     return bool(settled)
@@ -195,9 +195,11 @@ def _finish(root: UserTaskStatus) -> bool:
 # -- messages -------------------------------------------------------------------------------------
 
 
-def _untaken(nodes: Any) -> Iterator[tuple[TreeNode, Any]]:
+def _untaken_leaves(nodes: Any) -> Iterator[tuple[TreeNode, Any]]:
     """Those of these leaves that are pending though their turn came long ago, and when it came."""
-    old = nodes.filter(phase__in=WAITING, node_type=NodeType.TASK, modified__lt=now() - UNUSUAL)
+    old = nodes.filter(
+        phase__in=WAITING, node_type=NodeType.TASK, modified__lt=now() - UNTAKEN_AFTER
+    )
     for tree_id in old.order_by("tree_id").values_list("tree_id", flat=True).distinct():
         tree = read_tree(tree_id)
         if tree is None:
@@ -211,7 +213,7 @@ def _untaken(nodes: Any) -> Iterator[tuple[TreeNode, Any]]:
             times = [leaf.created, leaf.last_seen_at]
             times += [n.ended_at or n.settled_at for n in awaited]
             since = max(time for time in times if time)
-            if not before and since < now() - UNUSUAL:
+            if not before and since < now() - UNTAKEN_AFTER:
                 yield leaf, since
 
 
@@ -219,7 +221,7 @@ def _reap_untaken(node: TreeNode, since: Any, report: Report) -> None:
     leaf = UserTaskStatus.objects.filter(pk=node.pk).first()
     if leaf is None or leaf.is_settled:
         return
-    if _recover(leaf):
+    if _settle_from_backend(leaf):
         report.recovered.append(leaf.uuid)
         return
     report.waiting.append(leaf.uuid)

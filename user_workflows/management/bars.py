@@ -10,7 +10,7 @@ from typing import Any
 
 
 @contextmanager
-def bar(out: Any, text: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(out: Any, text: str, total: int) -> Iterator[Callable[[int], None]]:
     """Gives what is to be called with how much more of ``total`` is done.
 
     Arguments:

@@ -29,7 +29,7 @@ from ..permissions import may
 from ..phases import Phase
 from . import changes
 from .base import Page, Refused
-from .counts import Tally
+from .counts import PhaseCounts
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
@@ -40,14 +40,14 @@ class CancelPage(Page):
         """The question with the true counts; for the page's dialog, only the part within it."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
-        tally = changes.tally_of(node)
+        tally = changes.read_counts(node)
         force = "force" in request.GET and tally.stopping > 0
         shown = {
             "node": node,
             "root": root,
             "force": force,
             "is_idle": not (tally.stopping if force else tally.stoppable),
-            "effects": _effects(tally, force),
+            "effects": _effect_messages(tally, force),
             "back": self._back(node, root),
         }
         template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
@@ -58,7 +58,7 @@ class CancelPage(Page):
         node = self._cancelable(uuid)
         root = self.root_of(node)
         done = node.cancel(force=bool(request.POST.get("force")))
-        said = _outcome(done)
+        said = _outcome_message(done)
         if "application/json" in request.headers.get("Accept", ""):
             return JsonResponse({"said": said})
         messages.success(request, said, fail_silently=True)
@@ -75,7 +75,7 @@ class CancelPage(Page):
         return page if node.pk == root.pk else f"{page}?node={node.uuid}#node-{node.uuid}"
 
 
-def _outcome(done: Cancellation) -> str:
+def _outcome_message(done: Cancellation) -> str:
     """What a cancellation has done, in sentences."""
     texts = [
         (
@@ -97,7 +97,7 @@ def _outcome(done: Cancellation) -> str:
     return " ".join([gettext("Canceled."), *said])
 
 
-def _effects(tally: Tally, force: bool) -> list[tuple[Phase, str]]:
+def _effect_messages(tally: PhaseCounts, force: bool) -> list[tuple[Phase, str]]:
     """What a cancellation will do, in sentences."""
     running = tally.stoppable - tally.waiting
     if force:

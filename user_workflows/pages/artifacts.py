@@ -14,13 +14,13 @@ from ..reports.paths import Paths
 from .tree_rows import digest
 
 #: Artifacts, and errors, that are shown; all are in the archive.
-MOST = 50
+MAX_SHOWN = 50
 #: Characters of a text that are read, and those that are shown unfolded.
 EXCERPT, SHORT = 4000, 240
 
 
 @dataclass(slots=True, eq=False)
-class Item:
+class ArtifactItem:
     """One artifact."""
 
     uuid: UUID
@@ -43,21 +43,21 @@ class Item:
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class ArtifactGroup:
     """What one task has left."""
 
     uuid: UUID
     path: list[str]
-    items: list[Item] = field(default_factory=list)
+    items: list[ArtifactItem] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class Shelf:
+class ArtifactSection:
     """All that a page shows of a workflow's artifacts."""
 
-    groups: list[Group]
+    groups: list[ArtifactGroup]
     count: int
-    errors: list[Group]
+    errors: list[ArtifactGroup]
     error_count: int
 
     @property
@@ -88,49 +88,51 @@ class Shelf:
         )
 
 
-def shelf(root: UserTaskStatus) -> Shelf:
+def artifact_section(root: UserTaskStatus) -> ArtifactSection:
     """The first artifacts of a workflow in tree order, and the first errors."""
     found = root.subtree_artifacts()
-    plain, plain_count = _some(found.exclude(name=ERROR_ARTIFACT))
-    errors, error_count = _some(found.filter(name=ERROR_ARTIFACT))
+    plain, plain_count = _first_artifacts(found.exclude(name=ERROR_ARTIFACT))
+    errors, error_count = _first_artifacts(found.filter(name=ERROR_ARTIFACT))
     paths = Paths(root, [artifact.status for artifact in [*plain, *errors]])
-    return Shelf(_grouped(plain, paths), plain_count, _grouped(errors, paths), error_count)
+    return ArtifactSection(
+        _grouped(plain, paths), plain_count, _grouped(errors, paths), error_count
+    )
 
 
-def _some(artifacts: Any) -> tuple[list[Any], int]:
+def _first_artifacts(artifacts: Any) -> tuple[list[Any], int]:
     shown = artifacts.select_related("status").defer("text")
     shown = shown.annotate(excerpt=Left("text", EXCERPT), length=Length("text"))
-    found = list(shown[: MOST + 1])
-    return found[:MOST], len(found) if len(found) <= MOST else artifacts.count()
+    found = list(shown[: MAX_SHOWN + 1])
+    return found[:MAX_SHOWN], len(found) if len(found) <= MAX_SHOWN else artifacts.count()
 
 
-def _grouped(artifacts: list[Any], paths: Paths) -> list[Group]:
-    groups: list[Group] = []
+def _grouped(artifacts: list[Any], paths: Paths) -> list[ArtifactGroup]:
+    groups: list[ArtifactGroup] = []
     for artifact in artifacts:
         if not groups or groups[-1].uuid != artifact.status.uuid:
             path = paths.of(artifact.status) or [artifact.status.name]
-            groups.append(Group(artifact.status.uuid, path))
+            groups.append(ArtifactGroup(artifact.status.uuid, path))
         groups[-1].items.append(_item(artifact))
     return groups
 
 
-def _item(artifact: UserTaskArtifact) -> Item:
+def _item(artifact: UserTaskArtifact) -> ArtifactItem:
     harmless = artifact.url.lower().startswith(("http://", "https://"))
-    return Item(
+    return ArtifactItem(
         uuid=artifact.uuid,
         name=artifact.name,
         text=artifact.excerpt,  # type: ignore[attr-defined]
         is_cut=artifact.length > EXCERPT,  # type: ignore[attr-defined]
         is_error=artifact.name == ERROR_ARTIFACT,
         link=artifact.url if harmless else "",
-        file=_address(artifact),
+        file=_file_url(artifact),
         file_name=(artifact.file.name or "").rpartition("/")[2] if artifact.file else "",
         size=artifact.size,
         content_type=artifact.content_type,
     )
 
 
-def _address(artifact: UserTaskArtifact) -> str:
+def _file_url(artifact: UserTaskArtifact) -> str:
     try:
         return artifact.file.url if artifact.file else ""
     except (NotImplementedError, ValueError):

@@ -20,9 +20,9 @@ from ..fields import ERROR_ARTIFACT
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import WAITING, NodeType, Phase
 from ..tree.bounds import within
-from .counts import Tally
-from .header import Vitals
-from .tree_rows import Row
+from .counts import PhaseCounts
+from .header import WorkerHealth
+from .tree_rows import TreeRow
 
 _LEAVES = Q(node_type=NodeType.TASK)
 _UNSETTLED = Q(settled_at__isnull=True, ended_at__isnull=True)
@@ -44,16 +44,16 @@ def artifact_counts(root: UserTaskStatus, pks: Collection[int] | None = None) ->
     return dict(found.values_list("status_id").annotate(Count("pk")))
 
 
-def tally_of(node: UserTaskStatus) -> Tally:
+def read_counts(node: UserTaskStatus) -> PhaseCounts:
     """The tally of a node and all below it. One query."""
-    found = Tally()
+    found = PhaseCounts()
     leaves = UserTaskStatus.objects.filter(within(node.pk, node.tree_id), _LEAVES)
-    for phase, *numbers in _cells(leaves.order_by().values_list("phase")):
+    for phase, *numbers in _grouped_counts(leaves.order_by().values_list("phase")):
         found.add(Phase(phase), *numbers)
     return found
 
 
-def _cells(groups: Any) -> Any:
+def _grouped_counts(groups: Any) -> Any:
     return groups.annotate(
         tasks=Count("pk"),
         unsettled=Count("pk", filter=_UNSETTLED),
@@ -62,7 +62,7 @@ def _cells(groups: Any) -> Any:
     )
 
 
-class Pulse:
+class Snapshot:
     """The state of a tree in a few numbers: two queries, whatever its size."""
 
     def __init__(self, root: UserTaskStatus, at: datetime) -> None:
@@ -82,12 +82,14 @@ class Pulse:
         self.artifacts = left.exclude(name=ERROR_ARTIFACT).aggregate(
             n=Count("pk"), changed=Max("modified")
         )
-        self.vitals = Vitals(found["silent"], found["silent_since"], found["stopping_since"])
+        self.vitals = WorkerHealth(found["silent"], found["silent_since"], found["stopping_since"])
         #: Equal as long as nothing has changed.
         self.mark: tuple[Any, ...] = (*found.values(), *self.artifacts.values())
 
 
-def read(root: UserTaskStatus, uuids: Collection[UUID], at: datetime) -> tuple[Tally, list[Row]]:
+def read_rows(
+    root: UserTaskStatus, uuids: Collection[UUID], at: datetime
+) -> tuple[PhaseCounts, list[TreeRow]]:
     """The tally of a whole tree, and the rows of those of its nodes that are shown now."""
     nodes = UserTaskStatus.objects.filter(tree_id=root.tree_id).order_by()
     stored: list[Any] = list(nodes.filter(uuid__in=uuids).values_list(*_COLUMNS))
@@ -97,14 +99,14 @@ def read(root: UserTaskStatus, uuids: Collection[UUID], at: datetime) -> tuple[T
     )
     artifacts = artifact_counts(root, pks)
     boxes = [row for row in stored if row[0] in children or row[4] != NodeType.TASK]
-    tallies = _tallies(nodes, root.pk, [(row[0], row[3], *row[-2:]) for row in boxes])
+    tallies = _counts_by_container(nodes, root.pk, [(row[0], row[3], *row[-2:]) for row in boxes])
     for row in stored:
         if row[0] not in tallies:
-            alone = tallies[row[0]] = Tally()
+            alone = tallies[row[0]] = PhaseCounts()
             unsettled = int(row[11] is None and row[12] is None)
             alone.add(Phase(row[6]), 1, unsettled, min(row[15], row[16]), row[16])
     rows = [
-        Row(
+        TreeRow(
             pk=pk,
             uuid=uuid,
             parent_id=parent_id,
@@ -133,7 +135,9 @@ def read(root: UserTaskStatus, uuids: Collection[UUID], at: datetime) -> tuple[T
     return tallies[root.pk], rows
 
 
-def _tallies(nodes: Any, root: int, boxes: list[tuple[int, int, int, int]]) -> dict[int, Tally]:
+def _counts_by_container(
+    nodes: Any, root: int, boxes: list[tuple[int, int, int, int]]
+) -> dict[int, PhaseCounts]:
     """The tallies of containers, given as key, level and bounds, and of the root. One aggregate.
 
     Each task is counted for the innermost container around it, and then for those around that.
@@ -146,8 +150,8 @@ def _tallies(nodes: Any, root: int, boxes: list[tuple[int, int, int, int]]) -> d
     cases = [When(lft__gte=lft, rght__lte=rght, then=Value(pk)) for pk, _, lft, rght in inner]
     box = Case(*cases, default=Value(root)) if cases else Value(root)
     cells = nodes.filter(_LEAVES).annotate(box=box).values_list("box", "phase")
-    found = {pk: Tally() for pk in {root, *around}}
-    for pk, phase, *numbers in _cells(cells):
+    found = {pk: PhaseCounts() for pk in {root, *around}}
+    for pk, phase, *numbers in _grouped_counts(cells):
         for each in {root, *around.get(pk, ())}:
             found[each].add(Phase(phase), *numbers)
     return found

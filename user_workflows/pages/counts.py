@@ -20,7 +20,7 @@ SEGMENTS = {
 
 
 @dataclass(slots=True)
-class Cell:
+class PhaseCount:
     """The tasks of one phase."""
 
     tasks: int = 0
@@ -31,20 +31,20 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Tally:
+class PhaseCounts:
     """The tasks of a subtree by phase."""
 
-    cells: dict[Phase, Cell] = field(default_factory=dict)
+    cells: dict[Phase, PhaseCount] = field(default_factory=dict)
 
     def add(self, phase: Phase, tasks: int, unsettled: int, completed: int, total: int) -> None:
         """Counts tasks in."""
-        cell = self.cells.setdefault(phase, Cell())
+        cell = self.cells.setdefault(phase, PhaseCount())
         cell.tasks += tasks
         cell.unsettled += unsettled
         cell.completed += completed
         cell.total += total
 
-    def update(self, other: Tally) -> None:
+    def update(self, other: PhaseCounts) -> None:
         """Counts another subtree in."""
         for phase, cell in other.cells.items():
             self.add(phase, cell.tasks, cell.unsettled, cell.completed, cell.total)
@@ -125,7 +125,7 @@ class Tally:
         )
 
 
-def count(found: Tally, node: TreeNode) -> None:
+def add_node(found: PhaseCounts, node: TreeNode) -> None:
     """Counts a node itself into a tally, if it stands for a task."""
     if node.is_container:
         return
@@ -137,21 +137,21 @@ def count(found: Tally, node: TreeNode) -> None:
     found.add(node.phase, 1, unsettled, completed, total)
 
 
-def tallies(top: TreeNode) -> dict[int, Tally]:
+def counts_by_node(top: TreeNode) -> dict[int, PhaseCounts]:
     """The tally of each node of a tree that is no mere task, by key."""
-    found: dict[int, Tally] = {}
+    found: dict[int, PhaseCounts] = {}
     for node in reversed(list(top.walk())):
         if node.children or node.is_container:
-            sums = found[node.pk] = Tally()
-            count(sums, node)
-            add_up(sums, node.children, found)
+            sums = found[node.pk] = PhaseCounts()
+            add_node(sums, node)
+            add_nodes(sums, node.children, found)
     return found
 
 
-def add_up(sums: Tally, nodes: Iterable[TreeNode], known: dict[int, Tally]) -> None:
+def add_nodes(sums: PhaseCounts, nodes: Iterable[TreeNode], known: dict[int, PhaseCounts]) -> None:
     """Counts nodes and all below them into a tally; ``known`` are those of ``tallies``."""
     for node in nodes:
         if node.pk in known:
             sums.update(known[node.pk])
         else:
-            count(sums, node)
+            add_node(sums, node)

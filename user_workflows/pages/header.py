@@ -15,17 +15,17 @@ from ..reports import formatting
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
 from . import labels
-from .counts import Tally
+from .counts import PhaseCounts
 from .tree_rows import digest
 
 #: How long tasks that were asked to stop may take before force is offered.
-PATIENCE = timedelta(seconds=10)
+FORCE_AFTER = timedelta(seconds=10)
 #: Before a workflow that nobody has started says that it waits for a worker.
 USUAL_WAIT = timedelta(seconds=5)
 
 
 @dataclass(slots=True, eq=False)
-class Vitals:
+class WorkerHealth:
     """What the sums over a tree do not tell."""
 
     silent: int = 0
@@ -36,9 +36,9 @@ class Vitals:
     """When the first of those that still run was canceled."""
 
 
-def vitals(top: TreeNode, at: datetime) -> Vitals:
+def worker_health(top: TreeNode, at: datetime) -> WorkerHealth:
     """The vitals of a tree as read."""
-    found = Vitals()
+    found = WorkerHealth()
     silent_before = at - settings.LOST_AFTER
     for node in top.walk():
         if node.is_container or node.settled_at is not None or node.ended_at is not None:
@@ -53,13 +53,13 @@ def vitals(top: TreeNode, at: datetime) -> Vitals:
 
 
 @dataclass(slots=True, eq=False)
-class Summary:
+class Header:
     """A whole workflow in a few words and one bar."""
 
     status: UserTaskStatus
     """The root; its sums are not looked at, those of ``tally`` are."""
-    tally: Tally
-    vitals: Vitals
+    tally: PhaseCounts
+    vitals: WorkerHealth
     at: datetime
     may_cancel: bool = False
     may_delete: bool = False
@@ -88,7 +88,7 @@ class Summary:
     @property
     def state(self) -> str:
         """In words."""
-        return labels.state(
+        return labels.state_label(
             self.phase,
             self.status.state,
             settled=self.is_settled,
@@ -104,12 +104,12 @@ class Summary:
     @property
     def steps(self) -> str:
         """ "46 of 92 steps"."""
-        return labels.steps(self.tally.completed, self.tally.total)
+        return labels.steps_label(self.tally.completed, self.tally.total)
 
     @property
     def value_text(self) -> str:
         """What a screen reader says of the bar."""
-        return labels.value_text(self.tally)
+        return labels.progress_text(self.tally)
 
     @property
     def percent(self) -> int:
@@ -158,7 +158,7 @@ class Summary:
     @property
     def duration(self) -> str:
         """The same in words."""
-        return formatting.duration(self.elapsed)
+        return formatting.format_duration(self.elapsed)
 
     @property
     def eta(self) -> str:
@@ -171,7 +171,7 @@ class Summary:
             steps=self.tally.steps_behind,
             total=self.tally.total,
         )
-        return labels.about(left.total_seconds()) if left is not None else ""
+        return labels.rough_duration(left.total_seconds()) if left is not None else ""
 
     @property
     def waiting(self) -> float | None:
@@ -184,7 +184,7 @@ class Summary:
     @property
     def waiting_text(self) -> str:
         """The same in words."""
-        return formatting.duration(self.waiting)
+        return formatting.format_duration(self.waiting)
 
     @property
     def silence(self) -> str:
@@ -192,7 +192,7 @@ class Summary:
         since = self.vitals.silent_since
         if since is None or self.is_settled:
             return ""
-        return labels.silence(int((self.at - since).total_seconds() // 60))
+        return labels.stalled_label(int((self.at - since).total_seconds() // 60))
 
     @property
     def can_cancel(self) -> bool:
@@ -207,7 +207,7 @@ class Summary:
             self.may_cancel
             and not self.is_settled
             and since is not None
-            and self.at - since >= PATIENCE
+            and self.at - since >= FORCE_AFTER
         )
 
     @property

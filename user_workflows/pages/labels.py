@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
-from ..diagram.labels import grouped as number
+from ..diagram.labels import group_digits as number
 from ..diagram.svg import SIGNS
 from ..phases import STATE_TEXTS, NodeType, Phase
-from ..reports.formatting import duration
-from .counts import Tally
+from ..reports.formatting import format_duration
+from .counts import PhaseCounts
 
 _ICONS = {
     phase: mark_safe(  # noqa: S308 - made of constants
@@ -26,7 +26,9 @@ def icon(phase: Phase) -> SafeString:
     return _ICONS[phase]
 
 
-def state(phase: Phase, text: str, *, settled: bool, tally: Tally | None, several: bool) -> str:
+def state_label(
+    phase: Phase, text: str, *, settled: bool, tally: PhaseCounts | None, several: bool
+) -> str:
     """The state of a node: "In Progress", "Sending messages", "Failing (4 still running)".
 
     Arguments:
@@ -35,14 +37,14 @@ def state(phase: Phase, text: str, *, settled: bool, tally: Tally | None, severa
     """
     if phase in (Phase.FAILED, Phase.CANCELED) and not settled:
         word = gettext("Failing") if phase is Phase.FAILED else gettext("Canceling")
-        rest = _rest(tally, several) if tally else ""
+        rest = _remaining_label(tally, several) if tally else ""
         return gettext("%(word)s (%(rest)s)") % {"word": word, "rest": rest} if rest else word
     if phase is Phase.RUNNING and text not in STATE_TEXTS.values() and text.strip():
         return text
     return str(phase.label)
 
 
-def _rest(tally: Tally, several: bool) -> str:
+def _remaining_label(tally: PhaseCounts, several: bool) -> str:
     if tally.running:
         if not several:
             return gettext("still running")
@@ -56,7 +58,7 @@ def _rest(tally: Tally, several: bool) -> str:
     return ""
 
 
-def steps(completed: int, total: int) -> str:
+def steps_label(completed: int, total: int) -> str:
     """ "46 of 92 steps"."""
     return ngettext("%(done)s of %(total)s step", "%(done)s of %(total)s steps", total) % {
         "done": number(completed),
@@ -64,16 +66,16 @@ def steps(completed: int, total: int) -> str:
     }
 
 
-def value_text(tally: Tally) -> str:
+def progress_text(tally: PhaseCounts) -> str:
     """What a screen reader says of a bar: "46 of 92 steps, 1 failed"."""
-    words = [steps(tally.completed, tally.total) if tally.total else gettext("No steps")]
+    words = [steps_label(tally.completed, tally.total) if tally.total else gettext("No steps")]
     failed = tally.tasks([Phase.FAILED])
     if failed:
-        words.append(count(Phase.FAILED, failed))
+        words.append(count_label(Phase.FAILED, failed))
     return ", ".join(words)
 
 
-def count(phase: Phase, tasks: int) -> str:
+def count_label(phase: Phase, tasks: int) -> str:
     """ "480 succeeded", "3 running"."""
     texts = {
         Phase.PENDING: ngettext("%(n)s pending", "%(n)s pending", tasks),
@@ -91,19 +93,19 @@ def count(phase: Phase, tasks: int) -> str:
 
 
 #: The order in which counts are told: what went wrong first, then what is going on.
-ORDER = (
+PHASE_ORDER = (
     Phase.FAILED, Phase.RUNNING, Phase.RETRYING, Phase.SUCCEEDED,
     Phase.PARTIAL, Phase.CANCELED, Phase.SKIPPED, Phase.PENDING,
 )  # fmt: skip
 
 
-def legend(tally: Tally) -> list[tuple[Phase, int, str]]:
+def legend(tally: PhaseCounts) -> list[tuple[Phase, int, str]]:
     """The phases that tasks are in, each with their number alone and in words."""
-    found = [(phase, tally.tasks([phase])) for phase in ORDER]
-    return [(phase, tasks, count(phase, tasks)) for phase, tasks in found if tasks]
+    found = [(phase, tally.tasks([phase])) for phase in PHASE_ORDER]
+    return [(phase, tasks, count_label(phase, tasks)) for phase, tasks in found if tasks]
 
 
-def node_type(kind: NodeType) -> tuple[str, str]:
+def type_badge(kind: NodeType) -> tuple[str, str]:
     """A container's badge, and what it means; two empty texts for a task."""
     return {
         NodeType.TASK: ("", ""),
@@ -118,7 +120,7 @@ def node_type(kind: NodeType) -> tuple[str, str]:
     }[kind]
 
 
-def about(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """A rough time in words, for an estimate: "about 3 minutes"."""
     if seconds < 45:
         return gettext("less than a minute")
@@ -132,6 +134,6 @@ def about(seconds: float) -> str:
     return ngettext("about %(n)d day", "about %(n)d days", days) % {"n": days}
 
 
-def silence(minutes: int) -> str:
+def stalled_label(minutes: int) -> str:
     """How long nothing was heard of a worker: "no sign of life for 9 min"."""
-    return gettext("no sign of life for %(time)s") % {"time": duration(minutes * 60)}
+    return gettext("no sign of life for %(time)s") % {"time": format_duration(minutes * 60)}

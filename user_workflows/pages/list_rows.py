@@ -31,7 +31,7 @@ GROUPS = {
 
 
 @dataclass(slots=True, eq=False)
-class Overview:
+class ListRow:
     """One workflow in a list, or on a page that is about something else."""
 
     status: UserTaskStatus
@@ -79,7 +79,7 @@ class Overview:
     @property
     def state(self) -> str:
         """In words."""
-        return labels.state(
+        return labels.state_label(
             self.phase, self.status.state, settled=self.is_settled, tally=None, several=True
         )
 
@@ -101,7 +101,7 @@ class Overview:
     @property
     def steps(self) -> str:
         """ "46 of 92 steps"."""
-        return labels.steps(self.completed, self.total)
+        return labels.steps_label(self.completed, self.total)
 
     @property
     def value_text(self) -> str:
@@ -125,7 +125,7 @@ class Overview:
     @property
     def duration(self) -> str:
         """The same in words."""
-        return formatting.duration(self.elapsed)
+        return formatting.format_duration(self.elapsed)
 
     @property
     def is_ticking(self) -> bool:

@@ -15,7 +15,7 @@ from ..phases import NodeType, Phase
 from ..reports import formatting
 from ..tree import estimates
 from . import labels
-from .counts import Tally
+from .counts import PhaseCounts
 
 
 def digest(content: object) -> str:
@@ -24,7 +24,7 @@ def digest(content: object) -> str:
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class TreeRow:
     """One node of a tree as the page shows it."""
 
     pk: int
@@ -45,7 +45,7 @@ class Row:
     last_seen_at: datetime | None
     cause: str
     """The name of the task because of which this one did not run."""
-    tally: Tally
+    tally: PhaseCounts
     children: int
     artifacts: int
     at: datetime
@@ -72,7 +72,7 @@ class Row:
     @property
     def state(self) -> str:
         """In words."""
-        return labels.state(
+        return labels.state_label(
             self.phase, self.text, settled=self.is_settled, tally=self.tally, several=self.several
         )
 
@@ -89,12 +89,12 @@ class Row:
     @property
     def badge(self) -> str:
         """What kind of container it is."""
-        return labels.node_type(self.node_type)[0]
+        return labels.type_badge(self.node_type)[0]
 
     @property
     def badge_title(self) -> str:
         """The same at more length."""
-        return labels.node_type(self.node_type)[1]
+        return labels.type_badge(self.node_type)[1]
 
     @property
     def summary(self) -> list[str]:
@@ -104,7 +104,7 @@ class Row:
     @property
     def value_text(self) -> str:
         """What a screen reader says of its bar."""
-        return labels.value_text(self.tally)
+        return labels.progress_text(self.tally)
 
     @property
     def label(self) -> str:
@@ -124,7 +124,7 @@ class Row:
     @property
     def duration(self) -> str:
         """The same in words."""
-        return formatting.duration(self.elapsed)
+        return formatting.format_duration(self.elapsed)
 
     @property
     def is_ticking(self) -> bool:
@@ -144,7 +144,7 @@ class Row:
     @property
     def silence(self) -> str:
         """The same in words, empty if all is well."""
-        return labels.silence(self.silent_minutes) if self.silent_minutes else ""
+        return labels.stalled_label(self.silent_minutes) if self.silent_minutes else ""
 
     @property
     def is_stoppable(self) -> bool:
@@ -162,11 +162,12 @@ class Row:
         return digest(
             (
                 self.name, self.phase.value, self.text, self.allow_failure, self.attempts,
-                _key(self.started_at), _key(self.settled_at), self.cause, self.tally.key(),
+                _timestamp(self.started_at), _timestamp(self.settled_at), self.cause,
+                self.tally.key(),
                 self.children, self.artifacts, self.silent_minutes, self.can_force,
             )
         )  # fmt: skip
 
 
-def _key(time: datetime | None) -> Any:
+def _timestamp(time: datetime | None) -> Any:
     return time and time.timestamp()

@@ -30,31 +30,31 @@ from ..models import UserTaskStatus
 from ..permissions import may
 from ..phases import Phase
 from ..reports import archives
-from ..reports.failures import Failures, failures
+from ..reports.failures import FailureReport, failure_report
 from . import changes, labels
-from .artifacts import Shelf, shelf
+from .artifacts import ArtifactSection, artifact_section
 from .base import Fragment, Page
-from .counts import Tally
-from .header import Summary, Vitals, vitals
-from .list_rows import GROUPS, Overview
+from .counts import PhaseCounts
+from .header import Header, WorkerHealth, worker_health
+from .list_rows import GROUPS, ListRow
 from .tree_rows import digest
-from .visible_rows import CHOICES, Opening, Wish
+from .visible_rows import PHASE_FILTERS, ViewState, VisibleRows
 
 #: Failed tasks that the page tells of.
-MOST_FAILURES = 10
+MAX_FAILURES = 10
 #: Workflows on a page of the list, and rows that a script may ask after at once.
-PER_PAGE, MOST_ROWS = 25, 100
+PER_PAGE, MAX_ROWS = 25, 100
 
 _SHOWN = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{0,16})")
 
 
-def _shown(request: HttpRequest) -> dict[UUID, str]:
+def _shown_versions(request: HttpRequest) -> dict[UUID, str]:
     """The rows that a page shows, with their versions."""
-    given = _SHOWN.findall(request.GET.get("rows", ""))[:MOST_ROWS]
+    given = _SHOWN.findall(request.GET.get("rows", ""))[:MAX_ROWS]
     return {UUID(hex=uuid): version for uuid, version in given}
 
 
-def _tag(*content: Any) -> str:
+def _etag(*content: Any) -> str:
     return f'"{digest((get_language(), *content))}"'
 
 
@@ -70,11 +70,11 @@ class _WorkflowPage(Page):
     """A page about one workflow."""
 
     def summary(
-        self, root: UserTaskStatus, tally: Tally, found: Vitals, at: Any, artifacts: int
-    ) -> Summary:
+        self, root: UserTaskStatus, tally: PhaseCounts, found: WorkerHealth, at: Any, artifacts: int
+    ) -> Header:
         """What the head says."""
         user = self.request.user
-        return Summary(
+        return Header(
             root,
             tally,
             found,
@@ -85,7 +85,7 @@ class _WorkflowPage(Page):
         )
 
 
-def _told(found: Failures) -> dict[str, Any]:
+def _failure_context(found: FailureReport) -> dict[str, Any]:
     """What the templates need to tell of failures."""
     icon = labels.icon(Phase.PARTIAL if found.allowed == found.count else Phase.FAILED)
     return {"failures": found, "failures_icon": icon, "failures_version": digest(found)}
@@ -104,45 +104,45 @@ class DetailPage(_WorkflowPage):
         at = now()
         top = root.tree()
         artifacts = changes.artifact_counts(root)
-        found = vitals(top, at)
-        wish = Wish.of(request.GET)
-        opening = Opening(top, wish, at=at, artifacts=artifacts)
+        found = worker_health(top, at)
+        wish = ViewState.of(request.GET)
+        opening = VisibleRows(top, wish, at=at, artifacts=artifacts)
         summary = self.summary(root, opening.tally, found, at, sum(artifacts.values()))
         opening.can_force = summary.can_force
-        failed = failures(root, MOST_FAILURES)
-        left = shelf(root)
+        failed = failure_report(root, MAX_FAILURES)
+        left = artifact_section(root)
         shown: dict[str, Any] = {
             "summary": summary,
             "root": root,
             "wish": wish,
-            "asked": _asked(wish.phase, wish.search),
-            **_choices(wish, opening.tally),
+            "asked": _query_string(wish.phase, wish.search),
+            **_filter_links(wish, opening.tally),
             "rows": list(opening.rows()),
             "found": opening.found,
-            **_told(failed),
+            **_failure_context(failed),
             "shelf": left,
             "is_own": root.user_id == request.user.pk,
         }
         return render(request, "user_workflows/detail.html", shown)
 
 
-def _choices(wish: Wish, tally: Tally) -> dict[str, Any]:
+def _filter_links(wish: ViewState, tally: PhaseCounts) -> dict[str, Any]:
     """The links that narrow the tree to some phases; one that would find nothing is hidden."""
     made: list[dict[str, Any]] = [
         {"value": "", "label": gettext("All"), "count": tally.tasks()},
         *(
             {"value": value, "label": label, "count": tally.tasks(phases)}
-            for value, (label, phases) in CHOICES.items()
+            for value, (label, phases) in PHASE_FILTERS.items()
         ),
     ]
     for choice in made:
-        choice["query"] = _asked(choice["value"], wish.search)
+        choice["query"] = _query_string(choice["value"], wish.search)
         choice["is_chosen"] = choice["value"] == wish.phase
         choice["is_shown"] = choice["count"] or choice["is_chosen"] or not choice["value"]
     return {"choices": made, "choices_version": digest([each["count"] for each in made])}
 
 
-def _asked(phase: str, search: str) -> str:
+def _query_string(phase: str, search: str) -> str:
     asked = {"phase": phase, "q": search}
     return "?" + urlencode({name: value for name, value in asked.items() if value})
 
@@ -155,10 +155,10 @@ class Rows(Fragment, _WorkflowPage):
         root = self.node(uuid)
         at = now()
         top = root.tree()
-        wish = Wish.of(request.GET)
-        opening = Opening(top, wish, at=at, artifacts=changes.artifact_counts(root))
+        wish = ViewState.of(request.GET)
+        opening = VisibleRows(top, wish, at=at, artifacts=changes.artifact_counts(root))
         opening.close()
-        summary = self.summary(root, opening.tally, vitals(top, at), at, 0)
+        summary = self.summary(root, opening.tally, worker_health(top, at), at, 0)
         opening.can_force = summary.can_force
         try:
             wanted = UUID(request.GET.get("of", ""))
@@ -182,14 +182,14 @@ class Changes(Fragment, _WorkflowPage):
         """
         root = self.node(uuid)
         at = now()
-        pulse = changes.Pulse(root, at)
+        pulse = changes.Snapshot(root, at)
         # What follows from time alone shows within ten seconds.
         clock = int(at.timestamp()) // 10 if root.is_active else 0
-        tag = _tag(pulse.mark, clock, request.GET.urlencode())
+        tag = _etag(pulse.mark, clock, request.GET.urlencode())
         if _is_known(request, tag):
             return _unchanged(tag)
-        known = _shown(request)
-        tally, rows = changes.read(root, known, at)
+        known = _shown_versions(request)
+        tally, rows = changes.read_rows(root, known, at)
         if not tally.tasks() and not UserTaskStatus.objects.filter(pk=root.pk).exists():
             raise Http404  # it was deleted while we looked
         summary = self.summary(root, tally, pulse.vitals, at, pulse.artifacts["n"])
@@ -209,7 +209,7 @@ class Changes(Fragment, _WorkflowPage):
         return JsonResponse(body, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
     def _parts(
-        self, request: HttpRequest, root: UserTaskStatus, summary: Summary, tally: Tally
+        self, request: HttpRequest, root: UserTaskStatus, summary: Header, tally: PhaseCounts
     ) -> dict[str, str]:
         known = dict(re.findall(r"(\w+)\.([0-9a-f]+)", request.GET.get("parts", "")))
         context = {
@@ -219,16 +219,16 @@ class Changes(Fragment, _WorkflowPage):
         if known.get("header") != summary.version:
             parts["header"] = _render(request, "_header.html", context)
         if "choices" in known:
-            choices = _choices(Wish.of(request.GET), tally)
+            choices = _filter_links(ViewState.of(request.GET), tally)
             if known["choices"] != choices["choices_version"]:
                 parts["choices"] = _render(request, "_choices.html", choices)
         if "failures" in known:
-            told = _told(failures(root, MOST_FAILURES))
+            told = _failure_context(failure_report(root, MAX_FAILURES))
             if known["failures"] != told["failures_version"]:
                 shown = {**context, **told}
                 parts["failures"] = _render(request, "_failures.html", shown)
         if "artifacts" in known:
-            left: Shelf = shelf(root)
+            left: ArtifactSection = artifact_section(root)
             if known["artifacts"] != left.version:
                 shown = {**context, "shelf": left}
                 parts["artifacts"] = _render(request, "_artifacts.html", shown)
@@ -264,7 +264,7 @@ class ListPage(Page):
         query.pop("page", None)
         shown = {
             "page": page,
-            "rows": [Overview(status, at, request.user) for status in page],
+            "rows": [ListRow(status, at, request.user) for status in page],
             "groups": {name: label for name, (label, _) in GROUPS.items()},
             "subjects": sorted({*subjects, *([subject] if subject else [])}),
             "phase": phase if phase in GROUPS else "",
@@ -281,13 +281,13 @@ class ListChanges(Fragment):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """The ``rows`` of whole workflows that are shown in another version."""
-        known = _shown(request)
+        known = _shown_versions(request)
         at = now()
         nodes = self.nodes().filter(uuid__in=known)
-        rows = [Overview(status, at, request.user) for status in nodes]
+        rows = [ListRow(status, at, request.user) for status in nodes]
         rows = [row for row in rows if may(request.user, "view", row.status)]
         versions = sorted((str(row.uuid), row.version) for row in rows)
-        tag = _tag(versions, request.GET.urlencode())
+        tag = _etag(versions, request.GET.urlencode())
         if _is_known(request, tag):
             return _unchanged(tag)
         template = "_progress.html" if "progress" in request.GET else "_overview.html"
@@ -312,7 +312,7 @@ class Archive(Page):
 
     def get(self, request: HttpRequest, uuid: UUID) -> StreamingHttpResponse:
         """The archive, made while it is sent."""
-        return archives.answer(self.node(uuid))
+        return archives.zip_response(self.node(uuid))
 
 
 class GraphPage(Page):

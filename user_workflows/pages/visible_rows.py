@@ -14,18 +14,18 @@ from django.utils.translation import gettext_lazy as _
 from ..phases import NodeType, Phase
 from ..tree.nodes import TreeNode
 from . import labels
-from .counts import Tally, add_up, tallies
-from .tree_rows import Row
+from .counts import PhaseCounts, add_nodes, counts_by_node
+from .tree_rows import TreeRow
 
 #: Children of one container that are shown at once.
-PAGE = 50
+PAGE_SIZE = 50
 #: A tree of no more nodes is all open.
-SMALL = 30
+ALL_OPEN_NODES = 30
 #: Ways to failed and running tasks are opened up to so many rows.
-ENOUGH = 150
+MAX_OPENED_ROWS = 150
 
 #: What may be asked for, and the phases that it means.
-CHOICES = {
+PHASE_FILTERS = {
     "failed": (_("Failed"), (Phase.FAILED,)),
     "running": (_("Running"), (Phase.RUNNING, Phase.RETRYING)),
     "pending": (_("Pending"), (Phase.PENDING,)),
@@ -35,7 +35,7 @@ CHOICES = {
 
 
 @dataclass(slots=True)
-class Wish:
+class ViewState:
     """What a user wants to see of a tree, as it stands in the address."""
 
     opened: set[UUID] = field(default_factory=set)
@@ -49,7 +49,7 @@ class Wish:
     query: QueryDict = field(default_factory=QueryDict)
 
     @classmethod
-    def of(cls, query: QueryDict) -> Wish:
+    def of(cls, query: QueryDict) -> ViewState:
         """The wish in a query string; what is not understood is not heard."""
         node = _uuids(query, "node")
         return cls(
@@ -57,7 +57,7 @@ class Wish:
             _uuids(query, "close"),
             _uuids(query, "after"),
             next(iter(node), None),
-            query.get("phase", "") if query.get("phase") in CHOICES else "",
+            query.get("phase", "") if query.get("phase") in PHASE_FILTERS else "",
             query.get("q", "").strip()[:200],
             query,
         )
@@ -99,7 +99,7 @@ def _uuids(query: QueryDict, name: str) -> set[UUID]:
 
 
 @dataclass(slots=True, eq=False)
-class More:
+class MoreRow:
     """Stands in place of children that are not shown."""
 
     parent: UUID
@@ -118,20 +118,20 @@ class More:
     is_more = True
 
 
-class Opening:
+class VisibleRows:
     """The rows of one page."""
 
     def __init__(
         self,
         top: TreeNode,
-        wish: Wish,
+        wish: ViewState,
         *,
         at: datetime,
         artifacts: Mapping[int, int],
     ) -> None:
         self.top, self.wish, self.at = top, wish, at
         self.nodes = {node.pk: node for node in top.walk()}
-        self.tallies: dict[int, Tally] = tallies(top)
+        self.tallies: dict[int, PhaseCounts] = counts_by_node(top)
         self._artifacts = artifacts
         #: Whether what was asked to stop has had its time to.
         self.can_force = False
@@ -144,7 +144,7 @@ class Opening:
             self._open = set()
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> PhaseCounts:
         """Of the whole."""
         return self._tally(self.top)
 
@@ -153,13 +153,13 @@ class Opening:
         """How many nodes are what was asked for; None where all are shown."""
         return None if self._wanted is None else self._matches
 
-    def rows(self) -> Iterator[Row | More]:
+    def rows(self) -> Iterator[TreeRow | MoreRow]:
         """From the top down, all that is open."""
         yield self._row(self.top, 1, 1)
         if self.top.pk in self._open:
             yield from self.below(self.top)
 
-    def below(self, node: TreeNode, after: UUID | None = None) -> Iterator[Row | More]:
+    def below(self, node: TreeNode, after: UUID | None = None) -> Iterator[TreeRow | MoreRow]:
         """One page of a node's children, each with what is open below it."""
         pages = [self._page(node, after)]
         while pages:
@@ -173,21 +173,21 @@ class Opening:
 
     def _page(
         self, node: TreeNode, after: UUID | None = None
-    ) -> Iterator[tuple[Row | More, TreeNode | None]]:
+    ) -> Iterator[tuple[TreeRow | MoreRow, TreeNode | None]]:
         children = self._children(node)
         start = self._start(children, after)
-        end = start + PAGE
+        end = start + PAGE_SIZE
         for place, child in enumerate(children[start:end], start + 1):
             yield self._row(child, place, len(children)), child
-        if len(children) > PAGE:
+        if len(children) > PAGE_SIZE:
             yield self._more(node, children, start, min(end, len(children))), None
 
-    def _more(self, node: TreeNode, children: list[TreeNode], start: int, end: int) -> More:
-        rest = Tally()
-        add_up(rest, children[end:], self.tallies)
+    def _more(self, node: TreeNode, children: list[TreeNode], start: int, end: int) -> MoreRow:
+        rest = PhaseCounts()
+        add_nodes(rest, children[end:], self.tallies)
         follow = children[end - 1].uuid if end < len(children) else None
-        before = children[start - PAGE - 1].uuid if start > PAGE else None
-        return More(
+        before = children[start - PAGE_SIZE - 1].uuid if start > PAGE_SIZE else None
+        return MoreRow(
             node.uuid,
             self._level(node) + 1,
             start + 1,
@@ -200,7 +200,7 @@ class Opening:
         )
 
     def _start(self, children: list[TreeNode], after: UUID | None) -> int:
-        if len(children) <= PAGE and after is None:
+        if len(children) <= PAGE_SIZE and after is None:
             return 0
         behind = {after} if after else self.wish.after
         for place, child in enumerate(children):
@@ -210,7 +210,7 @@ class Opening:
             way = self._way
             for place, child in enumerate(children):
                 if child.pk in way:
-                    return place // PAGE * PAGE
+                    return place // PAGE_SIZE * PAGE_SIZE
         return 0
 
     def _level(self, node: TreeNode) -> int:
@@ -222,15 +222,15 @@ class Opening:
         found = [child for child in node.children if child.pk in self._wanted]
         return found or (node.children if node.pk in self._wanted else [])
 
-    def _tally(self, node: TreeNode) -> Tally:
-        found = Tally()
-        add_up(found, [node], self.tallies)
+    def _tally(self, node: TreeNode) -> PhaseCounts:
+        found = PhaseCounts()
+        add_nodes(found, [node], self.tallies)
         return found
 
-    def _row(self, node: TreeNode, place: int, siblings: int) -> Row:
+    def _row(self, node: TreeNode, place: int, siblings: int) -> TreeRow:
         cause = self.nodes.get(node.caused_by_id or 0)
         is_open = node.pk in self._open
-        return Row(
+        return TreeRow(
             pk=node.pk,
             uuid=node.uuid,
             parent_id=node.parent_id,
@@ -260,7 +260,7 @@ class Opening:
     # -- what is open ---------------------------------------------------------------------------
 
     def _matching(self) -> set[int]:
-        phases = CHOICES[self.wish.phase][1] if self.wish.phase else ()
+        phases = PHASE_FILTERS[self.wish.phase][1] if self.wish.phase else ()
         needle = self.wish.search.casefold()
         wanted: set[int] = set()
         self._matches = 0
@@ -291,7 +291,7 @@ class Opening:
             found = self._ways(
                 node for node in self.nodes.values() if node.pk in (self._wanted or ())
             )
-        elif len(self.nodes) <= SMALL:
+        elif len(self.nodes) <= ALL_OPEN_NODES:
             found = {node.pk for node in self.nodes.values() if node.children}
         else:
             urgent = (Phase.FAILED, Phase.RUNNING, Phase.RETRYING)
@@ -311,13 +311,13 @@ class Opening:
 
     def _ways(self, goals: Iterator[TreeNode]) -> set[int]:
         found = {self.top.pk}
-        rows = min(PAGE, len(self.top.children))
+        rows = min(PAGE_SIZE, len(self.top.children))
         for goal in goals:
-            if rows >= ENOUGH:
+            if rows >= MAX_OPENED_ROWS:
                 break
             above = goal.parent_id
             while above in self.nodes and above not in found:
                 found.add(above)
-                rows += min(PAGE, len(self.nodes[above].children))
+                rows += min(PAGE_SIZE, len(self.nodes[above].children))
                 above = self.nodes[above].parent_id
         return found

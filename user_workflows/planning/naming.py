@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -13,8 +12,6 @@ from django.utils.translation import gettext, ngettext
 from ..fields import MAX_TEXT_LENGTH
 from ..phases import NodeType
 from .plan import PlanNode
-
-logger = logging.getLogger(__name__)
 
 
 def name_containers(root: PlanNode, task_names: dict[str, str]) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 from ..exceptions import InvalidCanvas
 from ..phases import NodeType
 from .plan import PlanNode
-
-logger = logging.getLogger(__name__)
 
 
 def check_allowed_failures(root: PlanNode) -> None:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
 
 
-class _Outlet:
+class _ChunkBuffer:
     """A file that forgets what was read from it: the archive's bytes on their way out."""
 
     def __init__(self) -> None:
@@ -42,13 +42,13 @@ class _Outlet:
         return taken
 
 
-def stream(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Iterator[bytes]:
+def stream_zip(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Iterator[bytes]:
     """The archive of these artifacts, each given with the names of the nodes that lead to it.
 
     Memory: one chunk of one file. A file that its storage has lost is told in ``manifest.json``,
     which comes last and lists everything, links too.
     """
-    outlet, taken, manifest = _Outlet(), dict[str, int](), []
+    outlet, taken, manifest = _ChunkBuffer(), dict[str, int](), []
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_DEFLATED) as archive:
         for artifact, path in artifacts:
             row: dict[str, Any] = {
@@ -82,12 +82,12 @@ def stream(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Iterator[
     yield outlet.take()
 
 
-def answer(node: UserTaskStatus) -> StreamingHttpResponse:
+def zip_response(node: UserTaskStatus) -> StreamingHttpResponse:
     """The archive of all artifacts below a node, as an answer that is made while it is sent."""
     paths = Paths(node)
     found = node.subtree_artifacts().select_related("status").iterator(chunk_size=500)
     made = StreamingHttpResponse(
-        stream((artifact, paths.of(artifact.status)) for artifact in found),
+        stream_zip((artifact, paths.of(artifact.status)) for artifact in found),
         content_type="application/zip",
     )
     made["Content-Disposition"] = f'attachment; filename="{node.uuid}.zip"'

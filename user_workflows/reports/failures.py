@@ -31,7 +31,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class FailureReport:
     """The first of the failed tasks below a node, and how many they are."""
 
     count: int
@@ -41,7 +41,7 @@ class Failures:
     """Root causes first, those that were allowed to fail last."""
 
 
-def failures(top: UserTaskStatus, most: int) -> Failures:
+def failure_report(top: UserTaskStatus, most: int) -> FailureReport:
     """The failed tasks of a subtree. One query where there is none, else one more a level."""
     found = top.failures()
     errors = UserTaskArtifact.objects.filter(name=ERROR_ARTIFACT, status=OuterRef("pk")).order_by(
@@ -61,7 +61,7 @@ def failures(top: UserTaskStatus, most: int) -> Failures:
         allowed = found.filter(allow_failure=True).count()
     del leaves[most:]
     paths = Paths(top, leaves)
-    return Failures(
+    return FailureReport(
         count,
         allowed,
         [

@@ -11,14 +11,14 @@ from django.utils.translation import gettext
 ISOLATE, END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
-def isolated(text: str) -> str:
+def isolate(text: str) -> str:
     """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
     if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
         return ISOLATE + text + END
     return text
 
 
-def size(count: int | None) -> str:
+def format_size(count: int | None) -> str:
     """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
     if count is None:
         return ""
@@ -30,7 +30,7 @@ def size(count: int | None) -> str:
     return f"{number:.1f} {unit}" if number < 9.95 and unit != "B" else f"{number:.0f} {unit}"
 
 
-def duration(seconds: float | None, *, compact: bool = False) -> str:
+def format_duration(seconds: float | None, *, compact: bool = False) -> str:
     """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h".
 
     ``compact`` is for terminals, which are not translated: 0.4s, 12s, 3m05s, 2h07m, 4d02h.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..graph import Graph
 
 
-def named(graph: Graph) -> Graph:
+def plain_graph(graph: Graph) -> Graph:
     """The same graph of plain keys, each with ``kind`` and, if it is a task, what it is.
 
     A barrier, for which all before it wait and which all after it wait for, stays a node.
@@ -34,7 +34,7 @@ def mermaid(graph: Graph) -> str:
             lines.append(f"    {names[key]}(( ))")
         else:
             label = f"{data['name']} ({data['phase'].lower()})"
-            lines.append(f'    {names[key]}["{_escaped(label)}"]')
+            lines.append(f'    {names[key]}["{_escape_mermaid(label)}"]')
     lines += [f"    {names[before]} --> {names[after]}" for before, after in graph.edges]
     return "\n".join(lines) + "\n"
 
@@ -64,7 +64,7 @@ def _attributes(node: Any) -> dict[str, Any]:
     return {"kind": "task", "name": node.name, "phase": node.phase.value}
 
 
-def _escaped(text: str) -> str:
+def _escape_mermaid(text: str) -> str:
     # Mermaid takes HTML's entities, written with # in place of &.
     named = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "\n": " "}
     return "".join(named.get(letter, letter) for letter in text)

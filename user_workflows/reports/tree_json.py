@@ -21,13 +21,13 @@ from ..tree.nodes import TreeNode
 #: How far a version reaches back before the read that it is given with. What was dated before the
 #: read may be committed after it: by transactions as long as ``trees.LONG``, and by hosts whose
 #: clocks differ by as much.
-MARGIN = 2 * SLOW_WRITE
+VERSION_MARGIN = 2 * SLOW_WRITE
 #: Of more nodes than these a delta says only that the tree is to be read again.
-MOST_CHANGED = 1000
+MAX_CHANGED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class TreeLimits:
     """How much of a tree to show."""
 
     depth: int = 3
@@ -40,7 +40,7 @@ class Bounds:
     """Begin behind this child of the top."""
 
 
-def nested_json(top: TreeNode, bounds: Bounds) -> dict[str, Any]:
+def nested_json(top: TreeNode, bounds: TreeLimits) -> dict[str, Any]:
     """The subtree below ``top``, nested, as JSON can hold it.
 
     Each node with children that are not shown says how many in ``left_out``, and after which
@@ -58,7 +58,7 @@ def nested_json(top: TreeNode, bounds: Bounds) -> dict[str, Any]:
 
 
 def _shown(
-    node: TreeNode, bounds: Bounds, uuids: dict[int, UUID], depth: int, skipped: int = 0
+    node: TreeNode, bounds: TreeLimits, uuids: dict[int, UUID], depth: int, skipped: int = 0
 ) -> dict[str, Any]:
     found = node.children[skipped:]
     if bounds.phases:
@@ -96,7 +96,7 @@ def node_json(node: TreeNode, uuids: dict[int, UUID]) -> dict[str, Any]:
     }
 
 
-def changes(top: TreeNode, since: datetime) -> list[dict[str, Any]] | None:
+def changed_nodes(top: TreeNode, since: datetime) -> list[dict[str, Any]] | None:
     """The nodes that have changed since a version, and all above them, parents first.
 
     None where they are so many that the tree is better read again, or where the clock was set
@@ -110,7 +110,7 @@ def changes(top: TreeNode, since: datetime) -> list[dict[str, Any]] | None:
         below = any(child.pk in told for child in node.children)
         if below or node.modified >= since or node.created >= since:
             told.add(node.pk)
-    if len(told) > MOST_CHANGED:
+    if len(told) > MAX_CHANGED:
         return None
     uuids = {node.pk: node.uuid for node in nodes}
     return [node_json(node, uuids) for node in nodes if node.pk in told]
@@ -147,12 +147,12 @@ def fingerprint(node: Any) -> list[str]:
     return [str(value) for value in found.values()]
 
 
-def version() -> str:
+def current_version() -> str:
     """The version of a tree that is about to be read."""
-    return str(int((now() - MARGIN).timestamp() * 1_000_000))
+    return str(int((now() - VERSION_MARGIN).timestamp() * 1_000_000))
 
 
-def since(version: str) -> datetime:
+def parse_version(version: str) -> datetime:
     """From when on changes are to be told to who has this version.
 
     Raises:

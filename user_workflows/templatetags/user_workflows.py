@@ -7,10 +7,10 @@ from typing import Any
 from django import template
 from django.utils.timezone import now
 
-from ..diagram.labels import grouped
+from ..diagram.labels import group_digits
 from ..models import UserTaskStatus
-from ..pages.list_rows import Overview
-from ..reports.formatting import size
+from ..pages.list_rows import ListRow
+from ..reports.formatting import format_size
 
 register = template.Library()
 
@@ -21,7 +21,7 @@ def workflow_progress(status: UserTaskStatus) -> dict[str, Any]:
 
     ``status`` is a workflow, or a part of one, that the reader may see. No query.
     """
-    return {"row": Overview(status, now(), None)}
+    return {"row": ListRow(status, now(), None)}
 
 
 @register.inclusion_tag("user_workflows/_assets.html")
@@ -33,7 +33,7 @@ def workflow_assets() -> dict[str, Any]:
 @register.filter
 def uw_number(number: int) -> str:
     """A number with its digits grouped: 10,000."""
-    return grouped(number)
+    return group_digits(number)
 
 
-register.filter("uw_size", size)
+register.filter("uw_size", format_size)

@@ -12,10 +12,10 @@ from django.utils.timezone import now
 from rich.cells import cell_len
 
 from ..phases import STATE_TEXTS, WAITING, NodeType, Phase
-from ..reports.formatting import isolated
+from ..reports.formatting import isolate
 from ..tree.nodes import TreeNode
 from .fitting import fitting
-from .text import Line, clean, clip, duration, in_words, wrap
+from .text import Line, clean, clip, counts_label, short_duration, wrap
 
 
 class Glyphs(NamedTuple):
@@ -114,7 +114,7 @@ class Picture:
             if not short and (running or waiting):
                 words += f" ({rest})" if node.children else " (still running)"
         elif node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
-            words = isolated(clean(node.state)) or node.phase.state
+            words = isolate(clean(node.state)) or node.phase.state
         elif node.phase is Phase.PARTIAL and short:
             words = "With failures"
         else:
@@ -136,7 +136,7 @@ class Picture:
         names: list[str] = []
         node: TreeNode | None = self.nodes.get(pk)
         while node is not None and (node is not self.tree or not names):
-            names.append(isolated(self.name(node.pk)))
+            names.append(isolate(self.name(node.pk)))
             node = self.nodes.get(node.parent_id or 0) if node is not self.tree else None
         return " / ".join(reversed(names))
 
@@ -147,7 +147,7 @@ class Picture:
         if node.phase is Phase.SKIPPED and node.caused_by_id is not None:
             above = self.nodes.get(node.parent_id or 0)
             if above is None or above.phase is not Phase.SKIPPED or node is self.tree:
-                return f"not run because of {isolated(self.name(node.caused_by_id))}"
+                return f"not run because of {isolate(self.name(node.caused_by_id))}"
         return ""
 
     # -- drawing --------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Picture:
             start = prefix + (last if is_last else branch)
             below = prefix + (" " * indent if is_last else down)
             if isinstance(item, Counter):
-                text = f"{self.glyphs.more} {in_words(item)}"
+                text = f"{self.glyphs.more} {counts_label(item)}"
                 room = layout.width - cell_len(start)
                 lines.append([(start, _DIM), (clip(text, room, self.glyphs.more), _DIM)])
                 continue
@@ -227,18 +227,18 @@ class Picture:
         kind = f"  {kind}" if kind and not layout.narrow else ""
         state = self.state(root, short=layout.narrow)
         tail = f"{root.completed_steps}/{root.total_steps} steps"
-        if took := duration(root.duration(self.at)):
+        if took := short_duration(root.duration(self.at)):
             tail += f"  {took}"
         fixed = cell_len(symbol + kind + state + tail) + 6
         name = self.name(root.pk)
         room = bar or layout.width - fixed - cell_len(name)
         words: Line = [(symbol, style), ("", "bold"), (kind, _DIM), ("  ", ""), (state, style)]
         if room >= 10:
-            words[1] = (isolated(name), "bold")
+            words[1] = (isolate(name), "bold")
             return [[*words, ("  ", ""), *self._bar(root, room), (f"  {tail}", "")]]
         state = clip(state, layout.width // 2, self.glyphs.more)
         room = layout.width - cell_len(symbol + kind + state) - 2
-        words[1] = (isolated(clip(name, room, self.glyphs.more)), "bold")
+        words[1] = (isolate(clip(name, room, self.glyphs.more)), "bold")
         words[4] = (state, style)
         room = max(0, min(60, layout.width - 4 - len(tail)))
         return [words, [("  ", ""), *self._bar(root, room), (f"  {tail}", "")]]
@@ -261,7 +261,7 @@ class Picture:
         name = clip(name, max(room - len(kind), 1), more)
         line: Line = [(start, _DIM), (f"{self.glyphs.symbols[node.phase]} ", style)]
         name_style = "" if node.phase not in (Phase.PENDING, Phase.SKIPPED) else _DIM
-        line += [(isolated(name), name_style), (kind, _DIM)]
+        line += [(isolate(name), name_style), (kind, _DIM)]
         gap = " " * max(0, room - cell_len(name + kind))
         return [*line, (f"{gap}  ", ""), *right]
 
@@ -283,7 +283,7 @@ class Picture:
             has_bar = node.total_steps > 1 and node.phase is not Phase.SKIPPED
             line += self._bar(node, _BAR) if has_bar else [(" " * _BAR, "")]
         steps = f"{node.completed_steps}/{node.total_steps}"
-        took = duration(node.duration(self.at))
+        took = short_duration(node.duration(self.at))
         return [*line, (f"  {steps:>{layout.steps}}", ""), (f"  {took:>{_TIME}}", _DIM)]
 
     def _narrow_right(self, node: TreeNode, layout: _Layout) -> Line:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..phases import Phase
-from ..reports.formatting import size
+from ..reports.formatting import format_size
 from ..tree.nodes import TreeNode
 from .picture import Picture
-from .text import Line, clean, clip, duration, in_words, wrap
+from .text import Line, clean, clip, counts_label, short_duration, wrap
 
 
 class Artifact(NamedTuple):
@@ -89,7 +89,7 @@ def artifacts(picture: Picture, found: Iterable[Artifact], width: int = 100) -> 
     for artifact in found:
         line = [(f"{picture.path(artifact.status_id)}: ", ""), (clean(artifact.name), "bold")]
         if artifact.size is not None:
-            line.append((f"  {size(artifact.size)}", "bright_black"))
+            line.append((f"  {format_size(artifact.size)}", "bright_black"))
         where = clean(artifact.where)
         if not artifact.is_address:
             where = clip(where, max(10, width - 4), picture.glyphs.more)
@@ -101,8 +101,8 @@ def verdict(picture: Picture) -> Line:
     """One line on how it went."""
     root = picture.tree
     words = f"{root.completed_steps}/{root.total_steps} steps"
-    if took := duration(root.duration(picture.at)):
+    if took := short_duration(root.duration(picture.at)):
         words += f" in {took}"
     if root.is_container:
-        words += f"; tasks: {in_words(root.counts)}"
+        words += f"; tasks: {counts_label(root.counts)}"
     return [(picture.state(root), "bold"), (f": {words}", "")]

@@ -67,10 +67,10 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-duration = partial(formatting.duration, compact=True)
+short_duration = partial(formatting.format_duration, compact=True)
 
 
-def in_words(counts: Mapping[Phase, int]) -> str:
+def counts_label(counts: Mapping[Phase, int]) -> str:
     """Leaves by phase: "480 succeeded, 12 pending"; what went wrong and what runs comes first."""
     order = (
         Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,

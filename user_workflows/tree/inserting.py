@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..models import UserTaskStatus
 
 #: Rows of one INSERT at most.
-BATCH = 5000
+MAX_ROWS_PER_INSERT = 5000
 
 
 def insert_tree(
@@ -33,7 +33,7 @@ def insert_tree(
 
     Queries: two on PostgreSQL; else one for each level (per 5,000 nodes), and one more for a root.
     """
-    return (_copy if _can_copy() else _insert_levels)(placed, above, shared)
+    return (_copy_rows if _can_copy() else _insert_levels)(placed, above, shared)
 
 
 def _columns(place: Placed, **keys: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _insert_levels(
     top: Any = None
     tree_id = above.tree_id if above else 0
     for _, level in groupby(sorted(placed, key=attrgetter("level")), key=attrgetter("level")):
-        for places in chunked(list(level), BATCH):
+        for places in chunked(list(level), MAX_ROWS_PER_INSERT):
             rows = []
             for place in places:
                 parent_id = pks[id(place.parent)] if place.parent else above and above.pk
@@ -81,7 +81,7 @@ def _insert_levels(
             for place, row in zip(places, rows, strict=True):
                 if place.node.children:
                     pks[id(place.node)] = row.pk
-    return _as_stored(top)
+    return _mark_stored(top)
 
 
 def read_pks(rows: list[UserTaskStatus]) -> None:
@@ -94,7 +94,7 @@ def read_pks(rows: list[UserTaskStatus]) -> None:
         by_task_id[task_id]._state.db = found.db
 
 
-def _as_stored(row: UserTaskStatus) -> UserTaskStatus:
+def _mark_stored(row: UserTaskStatus) -> UserTaskStatus:
     row._stored = row._columns()
     return row
 
@@ -106,7 +106,9 @@ def _can_copy() -> bool:
     return has_psycopg(status_connection())
 
 
-def _copy(placed: list[Placed], above: StoredNode | None, shared: dict[str, Any]) -> UserTaskStatus:
+def _copy_rows(
+    placed: list[Placed], above: StoredNode | None, shared: dict[str, Any]
+) -> UserTaskStatus:
     """Streams the rows in, under keys that are taken from their sequence beforehand.
 
     A tenth of the processor time of the other way: the ORM prepares each value of each row.
@@ -137,4 +139,4 @@ def _copy(placed: list[Placed], above: StoredNode | None, shared: dict[str, Any]
                     row[name] = field.get_prep_value(row[name])
                 stream.write_row([*{**first, **row}.values()])
     top._state.adding, top._state.db = False, connection.alias
-    return _as_stored(top)
+    return _mark_stored(top)

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models, transaction
 from django.utils.timezone import now
 
-from ..db.connections import atomic, status_connection
+from ..db.connections import status_atomic, status_connection
 from ..db.tables import statuses
 from ..db.timestamps import restamp_slow_transaction
 
@@ -24,7 +24,7 @@ def tree_lock(tree_id: int) -> Iterator[None]:
     UPDATE of the root stands in for it.
     """
     begun = now() if status_connection().in_atomic_block else None
-    with atomic():
+    with status_atomic():
         root = statuses().filter(pk=tree_id)
         features = status_connection().features
         if features.has_select_for_update:

@@ -13,14 +13,14 @@ import user_workflows
 from tests.diagrams import HOSTILE, NOW, SVG, a, links, parsed, placed, shown, task, titles
 from tests.helpers import leaf, node, queries, stored
 from user_workflows.diagram import diagram
-from user_workflows.diagram.boxes import MOST, boxes
+from user_workflows.diagram.boxes import MAX_BOXES, boxes
 from user_workflows.diagram.critical import critical_path
 from user_workflows.diagram.labels import clean, clip
 from user_workflows.diagram.layout import PAGE
 from user_workflows.diagram.svg import SIGNS
 from user_workflows.graph import dependencies
 from user_workflows.phases import Phase
-from user_workflows.reports.formatting import duration
+from user_workflows.reports.formatting import format_duration
 from user_workflows.tree.nodes import TreeNode
 
 STYLES = Path(user_workflows.__file__).parent / "static/user_workflows/graph.css"
@@ -62,8 +62,8 @@ def many(count: int, name: str = "Letter", phase: Phase = Phase.SUCCEEDED) -> li
 
 
 def test_nothing_is_taken_together_while_there_is_room() -> None:
-    drawing = diagram(a("group", "Letters", *many(MOST)), at=NOW)
-    assert len(links(drawing)) == MOST
+    drawing = diagram(a("group", "Letters", *many(MAX_BOXES)), at=NOW)
+    assert len(links(drawing)) == MAX_BOXES
     assert not drawing.has_collapsed
 
 
@@ -110,7 +110,7 @@ def test_failed_members_are_shown_only_as_long_as_there_is_room() -> None:
         a("group", f"Group {n}", *many(300), *many(5, "Lost", Phase.FAILED)) for n in range(60)
     ]
     drawn = shown(boxes(a("chain", "", *groups)))
-    assert 190 < len(drawn) <= MOST
+    assert 190 < len(drawn) <= MAX_BOXES
 
 
 def test_branches_are_opened_from_the_top_down() -> None:
@@ -341,7 +341,7 @@ def test_states_say_how_far_and_how_long() -> None:
     [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (60, "1 min 00 s"), (3725, "1 h 02 min")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 HEBREW = "\u05e9\u05dc\u05d5\u05dd"

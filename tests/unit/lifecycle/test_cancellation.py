@@ -43,12 +43,12 @@ def told() -> Iterator[list[tuple[set[str], bool]]]:
     def hear(task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
         heard.append((set(task_ids), terminate))
 
-    receivers = cancellation.revoked.receivers
-    cancellation.revoked.receivers = []
-    cancellation.revoked.connect(hear)
+    receivers = cancellation.tasks_revoked.receivers
+    cancellation.tasks_revoked.receivers = []
+    cancellation.tasks_revoked.connect(hear)
     yield heard
-    cancellation.revoked.receivers = receivers
-    cancellation.revoked.sender_receivers_cache.clear()
+    cancellation.tasks_revoked.receivers = receivers
+    cancellation.tasks_revoked.sender_receivers_cache.clear()
 
 
 def test_the_whole_what_waits_never_runs_what_runs_is_asked_to_stop(nodes: Nodes) -> None:
@@ -222,7 +222,7 @@ def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
 def test_with_force_a_task_that_has_given_its_verdict_may_tidy_up(
     nodes: Nodes, told: Any, verdict: Phase, django_capture_on_commit_callbacks: Any
 ) -> None:
-    transitions.change(nodes["b1"], verdict)
+    transitions.change_phase(nodes["b1"], verdict)
     with django_capture_on_commit_callbacks(execute=True):
         assert nodes["r"].cancel(force=True).running == 0
     assert [terminate for _, terminate in told] == [False]

@@ -51,8 +51,11 @@ def test_sums_are_stored_though_the_last_roll_up_is_dated_in_the_future() -> Non
 def test_who_has_a_version_of_the_future_reads_the_tree_again() -> None:
     nodes = stored(node("group", leaf("a"), name="r"))
     tree = nodes["r"].tree()
-    assert tree_json.changes(tree, now() + HOUR) is None
-    assert tree_json.changes(tree, tree_json.since(tree_json.version())) is not None
+    assert tree_json.changed_nodes(tree, now() + HOUR) is None
+    assert (
+        tree_json.changed_nodes(tree, tree_json.parse_version(tree_json.current_version()))
+        is not None
+    )
 
 
 def test_a_task_that_started_in_the_future_ends_like_any_other() -> None:
@@ -71,14 +74,14 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
     """The body of a task in a worker, as far as progress knows, out of any transaction."""
     nodes = stored(leaf("a", total_steps=9))
     monkeypatch.setattr(progress._writer, "wake", lambda: None)
-    monkeypatch.setattr(progress, "INTERVAL", 0)
+    monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
     monkeypatch.setattr(status_connection(), "in_atomic_block", False)
     monkeypatch.setattr(status_connection(), "close", lambda: None)
     transitions.begin(nodes["a"], 1, last_seen_at=now())
     run = Execution(nodes["a"], 1, buffered=True)
-    execution.enter(run)
+    execution.register(run)
     yield run
-    execution.leave(run)
+    execution.unregister(run)
 
 
 def test_a_body_goes_on_counting_while_the_database_is_away(

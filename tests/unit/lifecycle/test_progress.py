@@ -17,7 +17,7 @@ from tests.helpers import leaf, node, queries, stored
 from user_workflows.db.connections import status_connection
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.lifecycle import containers, execution, progress, steps, transitions
-from user_workflows.lifecycle.execution import Delta, Execution
+from user_workflows.lifecycle.execution import Execution, ProgressDelta
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
@@ -46,13 +46,13 @@ def status(nodes: dict[str, UserTaskStatus]) -> UserTaskStatus:
 def run(status: UserTaskStatus, monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
     """A body of ``a`` that runs in a worker, as far as progress knows; no thread writes for it."""
     monkeypatch.setattr(progress._writer, "wake", lambda: None)
-    monkeypatch.setattr(progress, "INTERVAL", 60)
+    monkeypatch.setattr(progress, "WRITE_INTERVAL", 60)
     transitions.begin(status, 1, last_seen_at=now())
-    transitions.sync(status)
+    transitions.refresh_instance(status)
     run = Execution(status, 1, buffered=True)
-    execution.enter(run)
+    execution.register(run)
     yield run
-    execution.leave(run)
+    execution.unregister(run)
 
 
 def steps_of(status: UserTaskStatus) -> tuple[int, int]:
@@ -70,7 +70,7 @@ class TestExecution:
     def test_what_was_taken_is_not_taken_again(self, alone: Execution) -> None:
         alone.add(completed=2, total=3, state="x")
         assert alone.has_unwritten
-        assert alone.take() == Delta(2, 3, "x")
+        assert alone.take() == ProgressDelta(2, 3, "x")
         assert not alone.take()
         assert not alone.has_unwritten
 
@@ -81,12 +81,12 @@ class TestExecution:
         taken = alone.take()
         alone.add(completed=1, state="late")
         alone.put_back(taken)
-        assert alone.take() == Delta(3, 0, "late")
+        assert alone.take() == ProgressDelta(3, 0, "late")
         alone.put_back(taken)
-        assert alone.take() == Delta(2, 0, "early")
+        assert alone.take() == ProgressDelta(2, 0, "early")
         alone.add(total=1)
-        alone.put_back(Delta(total=2))
-        assert alone.take() == Delta(total=3)
+        alone.put_back(ProgressDelta(total=2))
+        assert alone.take() == ProgressDelta(total=3)
 
     @pytest.mark.parametrize("noted", [{"completed": 1}, {"total": 1}, {"state": ""}], ids=str)
     def test_each_of_these_is_to_be_written(self, alone: Execution, noted: dict[str, Any]) -> None:
@@ -104,13 +104,13 @@ class TestExecution:
 
     def test_a_run_that_has_left_is_not_found(self, alone: Execution) -> None:
         later = Execution(alone.node, 2, buffered=True)
-        execution.enter(alone)
-        execution.enter(later)
-        execution.leave(alone)
-        assert execution.of(1) is later
-        execution.leave(later)
-        assert execution.of(1) is None
-        assert execution.of(None) is None
+        execution.register(alone)
+        execution.register(later)
+        execution.unregister(alone)
+        assert execution.find(1) is later
+        execution.unregister(later)
+        assert execution.find(1) is None
+        assert execution.find(None) is None
 
 
 class TestInAWorker:
@@ -126,7 +126,7 @@ class TestInAWorker:
     def test_texts_are_written_with_the_steps_before_them(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(progress, "INTERVAL", 0)
+        monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
         status.increment_completed_steps(2)
         status.set_state("Half way")
         found = UserTaskStatus.objects.get(pk=status.pk)
@@ -222,7 +222,7 @@ class TestInAWorker:
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         UserTaskStatus.objects.get(pk=status.pk).cancel()
-        monkeypatch.setattr(progress, "INTERVAL", 0)
+        monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
         with pytest.raises(TaskCanceledException, match="a was canceled"):
             status.increment_completed_steps()
 
@@ -256,7 +256,7 @@ class TestInAWorker:
         monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         status.increment_completed_steps()
         assert woken.pop()  # Later, for it is too early.
-        monkeypatch.setattr(progress, "INTERVAL", 0)
+        monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
         status.increment_completed_steps()
         assert woken == [True]
         assert steps_of(status) == (0, 5)
@@ -303,7 +303,7 @@ class TestInAWorker:
                 others[0].join(0.05)
                 assert others[0].is_alive()
 
-        monkeypatch.setattr(progress, "_check", check)
+        monkeypatch.setattr(progress, "_read_phase", check)
         progress.flush(run)
         others[0].join(5)
         assert not others[0].is_alive()
@@ -388,8 +388,8 @@ class TestTheThread:
     def run(
         self, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[Execution]:
-        monkeypatch.setattr(progress, "INTERVAL", 0.01)
-        monkeypatch.setattr(progress, "BEAT", 60)
+        monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.01)
+        monkeypatch.setattr(progress, "HEARTBEAT_INTERVAL", 60)
         # One of its own: that of other tests may be in a pause as long as theirs.
         writer = progress._Writer()
         monkeypatch.setattr(progress, "_writer", writer)
@@ -398,9 +398,9 @@ class TestTheThread:
         status = nodes["a"]
         transitions.begin(status, 1, last_seen_at=now() - timedelta(days=1))
         run = Execution(status, 1, buffered=True)
-        execution.enter(run)
+        execution.register(run)
         yield run
-        execution.leave(run)
+        execution.unregister(run)
         progress.finish()
 
     def soon(self, condition: Callable[[], bool]) -> None:
@@ -414,7 +414,7 @@ class TestTheThread:
         self, run: Execution, nodes: dict[str, UserTaskStatus]
     ) -> None:
         counter = run.counter()
-        progress.watch(run)
+        progress.start_heartbeat(run)
         for done in (1, 3):
             counter.done = done
             self.soon(lambda done=done: steps_of(nodes["a"]) == (done, 5))
@@ -425,7 +425,7 @@ class TestTheThread:
         nodes: dict[str, UserTaskStatus],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(progress, "ROLL_UP_EVERY", timedelta(seconds=0.1))
+        monkeypatch.setattr(progress, "ROLL_UP_INTERVAL", timedelta(seconds=0.1))
         UserTaskStatus.objects.filter(pk=nodes["r"].pk).update(rolled_up_at=now())
         UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=4)
         progress.roll_up(run.tree_id)
@@ -450,17 +450,17 @@ class TestTheThread:
         monkeypatch.setattr(progress, "connections", close_all)
         monkeypatch.setattr(progress._writer, "_write", away_at_first)
         run.add(completed=2)
-        progress.watch(run)
+        progress.start_heartbeat(run)
         self.soon(lambda: steps_of(nodes["a"]) == (2, 5))
         assert closed[:2] == [1, 2]
         self.soon(lambda: closed[-1] > 2)  # As it does when there is nothing to write.
 
     def test_it_is_no_burden(self, run: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
         looks: list[bool] = []
-        monkeypatch.setattr(progress, "INTERVAL", 0.1)
+        monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.1)
         monkeypatch.setattr(progress._writer, "_write", lambda: looks.append(True))
         for _ in range(10):
-            progress.watch(run)
+            progress.start_heartbeat(run)
             sleep(0.01)
         assert len(looks) <= 5
 
@@ -486,8 +486,8 @@ class TestTheThread:
         nodes: dict[str, UserTaskStatus],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(progress, "BEAT", 0.02)
-        progress.watch(run)
+        monkeypatch.setattr(progress, "HEARTBEAT_INTERVAL", 0.02)
+        progress.start_heartbeat(run)
         begun = now()
         for _ in range(2):
             self.soon(
@@ -545,7 +545,7 @@ class TestSignsOfLife:
     def test_one_that_could_not_be_written_comes_when_the_database_is_back(
         self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        clock.seconds += progress.BEAT
+        clock.seconds += progress.HEARTBEAT_INTERVAL
 
         def away() -> Any:
             raise OperationalError("away")
@@ -564,7 +564,7 @@ class TestSignsOfLife:
         begun = now()
         for module in (progress, execution):
             monkeypatch.setattr(module, "now", lambda: begun - timedelta(hours=1))
-        clock.seconds += progress.BEAT
+        clock.seconds += progress.HEARTBEAT_INTERVAL
         progress._writer._write()
         last_seen_at = UserTaskStatus.objects.get(pk=status.pk).last_seen_at
         assert last_seen_at is not None
@@ -581,7 +581,7 @@ class TestSignsOfLife:
             raise DatabaseError("cannot be stored")
 
         monkeypatch.setattr(progress, "flush", broken)
-        clock.seconds += 2 * progress.INTERVAL
+        clock.seconds += 2 * progress.WRITE_INTERVAL
         run.add(completed=1)
         with pytest.raises(DatabaseError):
             progress._writer._write()
@@ -597,7 +597,7 @@ class TestSignsOfLife:
     ) -> None:
         """A page shows that a task is silent."""
         before = UserTaskStatus.objects.get(pk=status.pk).modified
-        clock.seconds += progress.BEAT
+        clock.seconds += progress.HEARTBEAT_INTERVAL
         progress._writer._write()
         assert UserTaskStatus.objects.get(pk=status.pk).modified > before
 
@@ -605,7 +605,7 @@ class TestSignsOfLife:
         self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
     ) -> None:
         run.buffered = False
-        clock.seconds += progress.BEAT
+        clock.seconds += progress.HEARTBEAT_INTERVAL
         progress._writer._write()
         assert not self.is_seen(status)
 
@@ -613,7 +613,7 @@ class TestSignsOfLife:
         self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
     ) -> None:
         transitions.settle(status, Phase.SUCCEEDED, attempt=1)
-        clock.seconds += progress.BEAT
+        clock.seconds += progress.HEARTBEAT_INTERVAL
         progress._writer._write()
         assert not self.is_seen(status)
 

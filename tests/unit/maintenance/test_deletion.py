@@ -110,7 +110,7 @@ def test_queries_do_not_grow_with_the_number_of_workflows() -> None:
 
 
 def test_each_batch_is_a_transaction_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deletion, "AT_ONCE", 2)
+    monkeypatch.setattr(deletion, "BATCH_SIZE", 2)
     for number in range(5):
         aged(f"old {number}", 31)
     parts = purge(now() - timedelta(days=30))

@@ -131,7 +131,7 @@ class TestSilentWorkers:
     def test_a_task_that_has_given_its_verdict_may_be_lost_too(
         self, nodes: Nodes, verdict: Phase
     ) -> None:
-        transitions.change(nodes["a"], verdict)
+        transitions.change_phase(nodes["a"], verdict)
         silent(nodes["a"], HOUR)
         assert reap().lost == [nodes["a"].uuid]
         assert phases(nodes["r"].pk)["a"] == "FAILED"
@@ -548,7 +548,7 @@ def test_a_task_that_is_heard_of_at_the_last_moment_is_not_lost(
         change(leaf, last_seen_at=now())
         return False
 
-    monkeypatch.setattr(reaper, "_recover", recover)
+    monkeypatch.setattr(reaper, "_settle_from_backend", recover)
     assert reap() == Report()
     assert phases(nodes["r"].pk)["a"] == "RUNNING"
 

@@ -16,7 +16,7 @@ from django.utils.timezone import now
 from tests.helpers import assert_tree_is_sound, leaf, node, queries, stored
 from user_workflows.lifecycle.cancellation import Cancellation
 from user_workflows.management.commands import check_trees
-from user_workflows.management.commands.cancel_workflow import in_words
+from user_workflows.management.commands.cancel_workflow import outcome_message
 from user_workflows.models import UserTaskStatus
 from user_workflows.tree import integrity
 
@@ -96,7 +96,7 @@ def test_force_after_a_cancellation_that_was_not_heard_says_what_was_terminated(
     ],
 )
 def test_cancellations_are_told_in_words(done: Cancellation, words: str):
-    assert in_words(done) == words
+    assert outcome_message(done) == words
 
 
 # -- check_trees ----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import gate, handlers, recording, spawning
 from user_workflows.queues.celery.context import HEADER, WHOLE
-from user_workflows.queues.celery.recording import BACK_OFF, recorded
+from user_workflows.queues.celery.recording import RETRY_DELAYS, recorded
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -164,12 +164,12 @@ class TestADatabaseThatIsAway:
         self, pauses: list[float], closed: list[bool]
     ) -> None:
         assert self.back_after(2)() == 3
-        assert pauses == list(BACK_OFF[:2])
+        assert pauses == list(RETRY_DELAYS[:2])
         assert closed == [True, True]
 
     def test_at_last_it_is_left_to_the_reaper(self, pauses: list[float], caplog: Any) -> None:
         assert self.back_after(99)() is None
-        assert pauses == list(BACK_OFF)
+        assert pauses == list(RETRY_DELAYS)
         assert "could not be written" in caplog.text
 
     def test_in_a_transaction_it_is_not_tried_again(
@@ -384,7 +384,7 @@ class TestAttempts:
         seen: list[UserTaskStatus] = []
         BODIES["a"] = lambda task: seen.append(row("a"))
         transitions.begin(row("a"), 1, last_seen_at=now())
-        steps.count(row("a"), completed=3, total=4)
+        steps.add_steps(row("a"), completed=3, total=4)
         work(root, "a", redelivered=True)
         [found] = seen
         assert (found.attempts, found.completed_steps, found.total_steps) == (2, 0, 5)
@@ -429,7 +429,7 @@ class TestAttempts:
         found = row("a")
         assert (found.phase, found.attempts) == (Phase.RETRYING, 2)
         assert (found.completed_steps, found.total_steps) == (0, 5)
-        assert execution.running() == []
+        assert execution.all_running() == []
 
     def test_a_body_that_says_it_failed_gets_no_other_attempt(self, root: UserTaskStatus) -> None:
         def fail(task: Any) -> None:
@@ -507,7 +507,7 @@ class TestEnds:
         self, root: UserTaskStatus
     ) -> None:
         def fail(task: Any) -> None:
-            run = execution.of(task.status.pk)
+            run = execution.find(task.status.pk)
             assert run is not None
             run.defer(lambda status: status.fail("No flour."))
             raise task.retry(countdown=0)
@@ -552,7 +552,7 @@ class TestEnds:
         BODIES["a"] = ignore
         work(root, "a")
         assert phases(root.pk)["a"] == "RUNNING"
-        assert execution.running() == []
+        assert execution.all_running() == []
 
     def test_a_verdict_settles_nothing_while_the_body_runs(self, root: UserTaskStatus) -> None:
         seen: list[bool] = []
@@ -675,8 +675,8 @@ class TestRevoked:
             told.append((ids, given))
 
         monkeypatch.setattr(current_app.control, "revoke", revoke)
-        monkeypatch.setattr(handlers, "REVOKED_AT_ONCE", 2)
-        cancellation.revoked.send(None, task_ids=["1", "2", "3"], terminate=True)
+        monkeypatch.setattr(handlers, "MAX_REVOKED_IDS", 2)
+        cancellation.tasks_revoked.send(None, task_ids=["1", "2", "3"], terminate=True)
         assert told == [(["1", "2"], {"terminate": True}), (["3"], {"terminate": True})]
 
 

@@ -7,9 +7,9 @@ from rich.cells import cell_len
 
 from tests.unit.terminal.test_picture import HEBREW, NOON, course, drawn, made
 from user_workflows.phases import Phase
-from user_workflows.reports.formatting import size
+from user_workflows.reports.formatting import format_size
 from user_workflows.terminal import Picture, plain, report
-from user_workflows.terminal.text import clean, clip, duration, in_words, wrap
+from user_workflows.terminal.text import clean, clip, counts_label, short_duration, wrap
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_words_are_wrapped_and_broken_where_they_must_be():
     ],
 )  # fmt: skip
 def test_durations_are_short(seconds: float | None, words: str):
-    assert duration(seconds) == words
+    assert short_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_durations_are_short(seconds: float | None, words: str):
     ],
 )
 def test_sizes_are_short(number: int | None, words: str):
-    assert size(number) == words
+    assert format_size(number) == words
 
 
 def test_what_went_wrong_is_counted_first():
     counts = {Phase.PENDING: 12, Phase.SUCCEEDED: 480, Phase.FAILED: 1, Phase.RUNNING: 2}
-    assert in_words(counts) == "1 failed, 2 running, 480 succeeded, 12 pending"
+    assert counts_label(counts) == "1 failed, 2 running, 480 succeeded, 12 pending"
 
 
 # -- changes and endings --------------------------------------------------------------------------

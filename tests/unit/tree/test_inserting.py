@@ -31,7 +31,9 @@ def expected_queries(plan: PlanNode) -> int:
         levels.append(len(nodes))
         nodes = [child for node in nodes for child in node.children]
     fields = [f for f in UserTaskStatus._meta.concrete_fields if not f.primary_key]
-    widest = min(inserting.BATCH, connection.ops.bulk_batch_size(fields, [None] * max(levels)))
+    widest = min(
+        inserting.MAX_ROWS_PER_INSERT, connection.ops.bulk_batch_size(fields, [None] * max(levels))
+    )
     inserts = sum(ceil(size / widest) for size in levels)
     features = connection.features
     read = 0 if features.can_return_rows_from_bulk_insert else len(levels)
@@ -59,7 +61,7 @@ def test_a_tree_costs_two_queries_and_one_for_each_level_below(plan: PlanNode, l
     if connection.features.can_return_rows_from_bulk_insert and not inserting._can_copy():
         assert expected_queries(plan) == 1 + levels
     with queries(expected_queries(plan)):
-        root = submission.store(plan, user_id=user.pk)
+        root = submission.store_plan(plan, user_id=user.pk)
     assert_tree_is_sound(root.tree_id)
 
 
@@ -71,14 +73,14 @@ def test_a_chord_of_a_thousand_costs_no_more_but_where_the_database_limits_a_que
     if connection.vendor == "postgresql":
         assert expected_queries(plan) == 2
     with queries(expected_queries(plan)):
-        root = submission.store(plan, user_id=user.pk)
+        root = submission.store_plan(plan, user_id=user.pk)
     assert_tree_is_sound(root.tree_id)
     names = UserTaskStatus.objects.filter(parent__name="h").values_list("name", flat=True)
     assert list(names) == [str(n) for n in range(1000)]
 
 
 def test_the_root_that_is_returned_is_as_stored() -> None:
-    root = submission.store(node("group", leaf("a", total_steps=3)), user_id=a_user().pk)
+    root = submission.store_plan(node("group", leaf("a", total_steps=3)), user_id=a_user().pk)
     fresh = UserTaskStatus.objects.get(pk=root.pk)
     for field in UserTaskStatus._meta.concrete_fields:
         assert getattr(root, field.attname) == getattr(fresh, field.attname), field.attname
@@ -90,13 +92,13 @@ def test_the_root_that_is_returned_is_as_stored() -> None:
 
 
 def test_the_tree_id_is_the_roots_key() -> None:
-    roots = [submission.store(leaf(str(n)), user_id=a_user().pk) for n in range(3)]
+    roots = [submission.store_plan(leaf(str(n)), user_id=a_user().pk) for n in range(3)]
     assert [root.tree_id for root in roots] == [root.pk for root in roots]
 
 
 def test_empty_containers_are_settled_at_once_and_announced() -> None:
     plan = node("chain", leaf("a"), node("group", node("group", name="inner"), name="outer"))
-    root = submission.store(plan, user_id=a_user().pk)
+    root = submission.store_plan(plan, user_id=a_user().pk)
     found: dict[str, Any] = {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.pk)}
     for name in ("inner", "outer"):
         assert (found[name].phase, found[name].is_settled) == (Phase.SUCCEEDED, True)
@@ -118,7 +120,7 @@ def test_both_ways_to_write_a_tree_write_the_same(monkeypatch: pytest.MonkeyPatc
         plan = node("chain", node("group", *leaves, name="all", named=True), leaf(f"b {copies}"))
         plan.children[1].name = "b"
         plan.name = "chain"
-        root = submission.store(plan, user_id=a_user().pk, action="a", subject="\t")
+        root = submission.store_plan(plan, user_id=a_user().pk, action="a", subject="\t")
         assert not root._state.adding
         nodes = UserTaskStatus.objects.filter(tree_id=root.pk).order_by("lft")
         found.append([{k: v for k, v in n.items() if k not in own} for n in nodes.values()])
@@ -131,7 +133,7 @@ def test_the_model_draws_no_warnings_on_any_database() -> None:
 
 
 def test_an_id_that_is_taken_is_an_integrity_error() -> None:
-    submission.store(leaf("taken"), user_id=a_user().pk)
+    submission.store_plan(leaf("taken"), user_id=a_user().pk)
     with pytest.raises(IntegrityError), transaction.atomic():
-        submission.store(node("group", leaf("free"), leaf("taken")), user_id=a_user().pk)
+        submission.store_plan(node("group", leaf("free"), leaf("taken")), user_id=a_user().pk)
     assert UserTaskStatus.objects.count() == 1

@@ -33,10 +33,10 @@ class Command(BaseCommand):
         status = UserTaskStatus.objects.filter(uuid=uuid).first()
         if status is None:
             raise CommandError(f"There is no workflow, nor a node of one, with the UUID {uuid}.")
-        self.stdout.write(in_words(status.cancel(force=force), force=force))
+        self.stdout.write(outcome_message(status.cancel(force=force), force=force))
 
 
-def in_words(done: Cancellation, *, force: bool = False) -> str:
+def outcome_message(done: Cancellation, *, force: bool = False) -> str:
     """What a cancellation did: "2 pending tasks will not start. 1 running was asked to stop."."""
     sentences = []
     if done.pending:

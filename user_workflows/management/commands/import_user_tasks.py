@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ...legacy import importing
-from ..bars import bar
+from ..bars import progress_bar
 
 SHOWN = 10
 """UUIDs of one kind that are listed; the others are counted."""
@@ -31,10 +31,12 @@ class Command(BaseCommand):
         Raises:
             CommandError: django-user-tasks is not installed.
         """
-        if not importing.is_possible():
+        if not importing.is_available():
             raise CommandError('Put "user_tasks" into INSTALLED_APPS until all is copied.')
-        total, dry_run = importing.Imported(), options["dry_run"]
-        with bar(self.stdout, "Copying workflows", importing.count()) as advance:
+        total, dry_run = importing.ImportResult(), options["dry_run"]
+        with progress_bar(
+            self.stdout, "Copying workflows", importing.count_legacy_workflows()
+        ) as advance:
             for part in importing.import_user_tasks(dry_run=dry_run):
                 total.add(part)
                 skipped = sum(map(len, part.skipped.values()))

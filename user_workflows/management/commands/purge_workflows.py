@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from ...conf import settings
 from ...maintenance.deletion import Purged, purge, purgeable
 from ...models import UserTaskStatus
-from ..bars import bar
+from ..bars import progress_bar
 
 
 def days(text: str) -> timedelta:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             self._tell(before)
             return
         total = Purged()
-        with bar(self.stdout, "Deleting workflows", purgeable(before).count()) as advance:
+        with progress_bar(self.stdout, "Deleting workflows", purgeable(before).count()) as advance:
             for part in purge(before):
                 total.workflows += part.workflows
                 total.nodes += part.nodes

@@ -237,11 +237,11 @@ class Screen:
         return last
 
     def _frame(self, picture: Picture) -> list[Line]:
-        from ...terminal.text import clip, in_words
+        from ...terminal.text import clip, counts_label
 
         assert self.console is not None  # noqa: S101
         lines = picture.lines(self.width, self.console.height - 2)
-        words = f"{in_words(picture.tree.counts)}. Ctrl-C stops watching only."
+        words = f"{counts_label(picture.tree.counts)}. Ctrl-C stops watching only."
         return [*lines, [(clip(words, self.width), "bright_black")]]
 
     def conclude(self, picture: Picture, artifacts: Iterable[Any]) -> None:

@@ -32,7 +32,7 @@ from ...planning.naming import name_containers
 from ...planning.plan import PlanNode
 from ...planning.validation import check_allowed_failures
 from . import copying, spawning, submission
-from .context import current_execution, current_submission, note_tracking, untracked
+from .context import current_execution, current_submission, publish_untracked, start_tracking
 from .planner import Call, is_user_task, plan_canvas
 from .results import result_of
 
@@ -47,28 +47,28 @@ def install() -> None:
     for kind in kinds:
         original = kind.__dict__["apply_async"]
         if not hasattr(original, "captures"):
-            wrapper = _capturing_task if kind is Task else _capturing_canvas
+            wrapper = _wrap_task if kind is Task else _wrap_canvas
             captured = wrapper(original)
             captured.captures = True  # type: ignore[attr-defined]
             kind.apply_async = captured
     if not hasattr(Celery.send_task, "captures"):
-        Celery.send_task = _noticing(Celery.send_task)  # type: ignore[method-assign]
+        Celery.send_task = _wrap_send_task(Celery.send_task)  # type: ignore[method-assign]
 
 
-def _noticing(original: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_send_task(original: Callable[..., Any]) -> Callable[..., Any]:
     """What is sent by its name comes past the capture; the signals see it, if they are asked."""
 
     @wraps(original)
     def send_task(self: Any, name: str, *args: Any, **options: Any) -> Any:
         if options.get("task_type") is None and is_user_task(self.tasks.get(name)):
-            note_tracking()
+            start_tracking()
         return original(self, name, *args, **options)
 
     send_task.captures = True  # type: ignore[attr-defined]
     return send_task
 
 
-def _capturing_task(original: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_task(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def apply_async(
         self: Any, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
@@ -90,7 +90,7 @@ def _capturing_task(original: Callable[..., Any]) -> Callable[..., Any]:
     return apply_async
 
 
-def _capturing_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def apply_async(
         self: Any, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
@@ -148,17 +148,20 @@ def _first_task(canvas: Any) -> Any:
         sig = stack.pop()
         kind = sig.get("subtask_type")
         if kind in ("chain", "group"):
-            stack.extend(_at_hand(sig["kwargs"]["tasks"]))
+            stack.extend(_available_members(sig["kwargs"]["tasks"]))
         elif kind == "chord":
             stack.extend(
-                (*_at_hand(sig["kwargs"]["header"]), *filter(None, [sig["kwargs"]["body"]]))
+                (
+                    *_available_members(sig["kwargs"]["header"]),
+                    *filter(None, [sig["kwargs"]["body"]]),
+                )
             )
         elif everything or is_user_task(app.tasks.get(sig["task"])):
             return sig
     return None
 
 
-def _at_hand(tasks: Any) -> list[Any]:
+def _available_members(tasks: Any) -> list[Any]:
     if isinstance(tasks, dict):
         return [tasks]
     # Celery's lazy list says that it is a list.
@@ -174,18 +177,18 @@ def _capture(
 ) -> Any:
     run = current_execution()
     if run is not None:
-        return spawning.send(run, canvas, send, plain, args, kwargs)
+        return spawning.send_below(run, canvas, send, plain, args, kwargs)
     try:
         root, plan = _store(canvas, args, kwargs)
     except Exception as error:
         if settings.STRICT:
             raise
         logger.exception("The tasks are sent, but their user will not see them: %s", error)
-        return untracked(plain)
+        return publish_untracked(plain)
     if plan is None:
-        return untracked(plain)
+        return publish_untracked(plain)
     app = canvas.app or current_app
-    submission.submit(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)
+    submission.publish_plan(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)
     if root.result is None:
         root.result = result_of(plan, app)
     return root.result
@@ -207,7 +210,7 @@ def _store(canvas: Any, args: Any, kwargs: Any) -> tuple[Any, PlanNode | None]:
     names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
     name_containers(plan, names)
     check_allowed_failures(plan)
-    return submission.store(plan, user_id=users[0]), plan
+    return submission.store_plan(plan, user_id=users[0]), plan
 
 
 def user_id_of(call: Call) -> Any:

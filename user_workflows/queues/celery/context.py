@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,9 +11,6 @@ from celery import current_task
 
 from ...lifecycle import execution
 from ...lifecycle.execution import Execution
-
-logger = logging.getLogger(__name__)
-
 
 #: The headers of tracked messages: the tree, and whether plain tasks have nodes in it.
 HEADER = "user_workflow"
@@ -40,7 +36,7 @@ _submission: ContextVar[Submission | None] = ContextVar("user_workflow_submissio
 
 #: What is to be done when this process first has to do with a tracked task. Until then nobody
 #: looks at what it publishes, so that plain tasks cost nothing.
-_waiting: list[Callable[[], Any]] = []
+_on_first_tracking: list[Callable[[], Any]] = []
 
 
 def current_submission() -> Submission | None:
@@ -48,29 +44,29 @@ def current_submission() -> Submission | None:
     return _submission.get()
 
 
-def when_tracking(begin: Callable[[], Any]) -> None:
+def on_first_tracking(begin: Callable[[], Any]) -> None:
     """Has ``begin`` called when this process first stores, sends or starts a tracked task."""
-    _waiting.append(begin)
+    _on_first_tracking.append(begin)
 
 
-def note_tracking() -> None:
+def start_tracking() -> None:
     """This process has to do with a tracked task."""
-    for begin in list(_waiting):
+    for begin in list(_on_first_tracking):
         begin()  # Perhaps in two threads at once: nobody may publish before it is done.
-    _waiting.clear()
+    _on_first_tracking.clear()
 
 
 def inherited_submission() -> Submission | None:
     """What this thread is publishing, or the workflow of the task that is publishing."""
     context = _submission.get()
-    if context is None and not _waiting and current_task:
+    if context is None and not _on_first_tracking and current_task:
         request = current_task.request
         if getattr(request, HEADER, None) is not None:
             return Submission(getattr(request, HEADER), bool(getattr(request, WHOLE, False)))
     return context
 
 
-def untracked(send: Callable[[], Any]) -> Any:
+def publish_untracked(send: Callable[[], Any]) -> Any:
     """Publishes a canvas without tracking it."""
     token = _submission.set(Submission(None))
     try:
@@ -81,7 +77,7 @@ def untracked(send: Callable[[], Any]) -> Any:
 
 def current_execution() -> Execution | None:
     """The run of a tracked task whose body the caller is in."""
-    if not execution.running() or not current_task:
+    if not execution.all_running() or not current_task:
         return None
     run: Execution | None = getattr(current_task.request, "user_workflow_run", None)
-    return run if run is not None and execution.of(run.pk) is run else None
+    return run if run is not None and execution.find(run.pk) is run else None

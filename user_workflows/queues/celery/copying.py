@@ -8,7 +8,6 @@ members of groups, and its ``freeze`` changes the caller's canvas and reorders n
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +19,6 @@ from celery.canvas import (
 )
 
 from ...exceptions import InvalidCanvas
-
-logger = logging.getLogger(__name__)
-
 
 #: The option of a signature that holds what ``tracked()`` says about its node.
 ANNOTATIONS = "user_workflow"

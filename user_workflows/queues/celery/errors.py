@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from celery.exceptions import (
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
     WorkerLostError,
 )
 from django.utils.translation import gettext
-
-logger = logging.getLogger(__name__)
 
 
 def error_message(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +12,7 @@ from celery.canvas import (  # type: ignore[attr-defined]
     maybe_signature,
 )
 
-from .copying import (
-    as_list,
-    copy_canvas,
-)
-
-logger = logging.getLogger(__name__)
+from .copying import as_list, copy_canvas
 
 
 def hand_down_links(sig: Any, link: Callable[[Any, Any], Any]) -> None:
@@ -65,7 +59,7 @@ def fold_chain(tasks: Any) -> list[Any]:
     """
     steps: list[Any] = []
     for step in reversed(_unnested(tasks) if len(tasks) > 1 else tasks):
-        steps += reversed(_followed(step, steps.pop())) if steps else [step]
+        steps += reversed(_join_step(step, steps.pop())) if steps else [step]
     return steps[::-1]
 
 
@@ -78,7 +72,7 @@ def _unnested(tasks: Any) -> list[Any]:
         leads = len(steps) == 1 and isinstance(steps[0], group)
         if isinstance(task, group) and len(task.tasks) == 1 and not leads:
             task = task.tasks[0]
-        steps += _unnested(_taken_apart(task)) if isinstance(task, _chain) else [task]
+        steps += _unnested(_unchained(task)) if isinstance(task, _chain) else [task]
     return steps or list(tasks[:1])
 
 
@@ -91,7 +85,7 @@ def is_void(sig: Any) -> bool:
     return isinstance(sig, group | _chain) and all(is_void(task) for task in sig.tasks)
 
 
-def _taken_apart(sig: Any) -> list[Any]:
+def _unchained(sig: Any) -> list[Any]:
     """The tasks of a chain that will not be sent as one: its errbacks are theirs."""
     for errback in as_list(sig.options.get("link_error") or ()):
         for task in sig.tasks:
@@ -99,18 +93,18 @@ def _taken_apart(sig: Any) -> list[Any]:
     return list(sig.tasks)
 
 
-def _followed(task: Any, step: Any) -> list[Any]:
+def _join_step(task: Any, step: Any) -> list[Any]:
     """A task and the step after it: one chord if the task is, or ends with, a group."""
     if isinstance(task, group):
         return [_as_header(task, step)]
     if isinstance(task, _chord):
-        merged = _followed(task.kwargs["body"], step)
+        merged = _join_step(task.kwargs["body"], step)
         if len(merged) == 1:
             task.kwargs["body"] = merged[0]
             return [task]
     if isinstance(task, _chain) and task.tasks:
         *first, last = task.tasks
-        merged = _followed(last, step)
+        merged = _join_step(last, step)
         if len(merged) == 1:
             task.kwargs["tasks"] = first + merged
             return [task]
@@ -121,7 +115,7 @@ def with_input(task: Any) -> Any:
     """What can be given a result: of a chain that is one group Celery would not pass it on."""
     only = task
     while isinstance(only, _chain) and len(only.tasks) == 1:
-        [only] = _taken_apart(only)
+        [only] = _unchained(only)
         if isinstance(only, group) and len(only.tasks) == 1:
             [only] = only.tasks  # Celery takes it apart itself, and what it then has, too.
     return only if isinstance(only, group) else task

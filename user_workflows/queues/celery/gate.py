@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 def install_gate() -> None:
     """Puts the gate before the body of each task, also of tasks that are not ours."""
     if not hasattr(Task.before_start, "gate"):
-        Task.before_start = _gated(Task.before_start)  # type: ignore[method-assign]
+        Task.before_start = _wrap_before_start(Task.before_start)  # type: ignore[method-assign]
 
 
 def gate_tasks() -> None:
     """Puts the gate before tasks that define their own ``before_start`` and would bypass it."""
     for task in current_app.tasks.values():
         if not hasattr(task.before_start, "gate"):
-            task.before_start = _gated(task.before_start)  # type: ignore[method-assign]
+            task.before_start = _wrap_before_start(task.before_start)  # type: ignore[method-assign]
 
 
-def _gated(before_start: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_before_start(before_start: Callable[..., Any]) -> Callable[..., Any]:
     bound = getattr(before_start, "__self__", None)
 
     @wraps(before_start)
@@ -61,11 +61,11 @@ def gate(task: Any) -> None:
     if not is_tracked(task) or getattr(request, "user_workflow_gated", False):
         return
     request.user_workflow_gated = True
-    refusal = _enter(task, request)
+    refusal = _start_or_refuse(task, request)
     if refusal is None:
         return
     if refusal in (Phase.CANCELED, Phase.SKIPPED) and not request.is_eager:
-        _revoke(task, request, refusal)
+        _mark_revoked(task, request, refusal)
     raise Ignore(f"This task is {refusal.state}.")
 
 
@@ -87,7 +87,7 @@ def _leaf_to_start(task_id: Any) -> Any:
 
 
 @recorded
-def _enter(task: Any, request: Any) -> Phase | None:
+def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     """Marks the start; returns the phase of a node that must not start."""
     node = _leaf_to_start(task_id=request.id)
     if node is None:
@@ -96,15 +96,15 @@ def _enter(task: Any, request: Any) -> Phase | None:
         return Phase(node.phase)
     if is_replaced(request, node):
         return Phase.SUCCEEDED
-    attempt, fresh = _attempt(task, request, node)
+    attempt, fresh = _next_attempt(task, request, node)
     if not transitions.begin(node, attempt, last_seen_at=now(), **fresh):
         return Phase(UserTaskStatus.objects.values_list("phase", flat=True).get(pk=node.pk))
     if node.parent__phase == Phase.PENDING:
         containers.mark_running(node.parent_id)
     run = Execution(node, attempt, buffered=not request.is_eager)
     request.user_workflow_run = run
-    execution.enter(run)
-    progress.watch(run)
+    execution.register(run)
+    progress.start_heartbeat(run)
     return None
 
 
@@ -115,7 +115,7 @@ def is_replaced(request: Any, node: Any) -> bool:
     return int(getattr(request, "replaced_task_nesting", 0) or 0) < int(node.replaced_nesting)
 
 
-def _attempt(task: Any, request: Any, node: Any) -> tuple[int, dict[str, Any]]:
+def _next_attempt(task: Any, request: Any, node: Any) -> tuple[int, dict[str, Any]]:
     """Which attempt this is, and what an earlier one has left to be set anew."""
     retried = (request.retries or 0) + 1
     if node.last_seen_at is None:
@@ -139,7 +139,7 @@ def planned_steps(task: Any, request: Any) -> int | None:
         return None
 
 
-def _revoke(task: Any, request: Any, phase: Phase) -> None:
+def _mark_revoked(task: Any, request: Any, phase: Phase) -> None:
     """Ends a task that must not run so that chains and chords around it end too.
 
     Of all ways to refuse a task this is the one that leaves nothing pending: the rest of its

@@ -10,7 +10,6 @@ tried again for some seconds; what is then still unwritten the reaper finds.
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
@@ -28,22 +27,15 @@ from ...phases import TERMINAL, Phase
 from .context import HEADER, WHOLE, current_submission, inherited_submission
 from .copying import leaf_signatures
 from .errors import error_message
-from .gate import (
-    is_replaced,
-    is_tracked,
-    planned_steps,
-)
+from .gate import is_replaced, is_tracked, planned_steps
 from .planner import is_user_task
 from .recording import recorded
 
-logger = logging.getLogger(__name__)
-
-
 #: Ids in one broadcast to the workers, who need 0.5 ms for each.
-REVOKED_AT_ONCE = 1000
+MAX_REVOKED_IDS = 1000
 
 
-def pass_on(headers: dict[str, Any], body: Any) -> None:
+def add_headers(headers: dict[str, Any], body: Any) -> None:
     """Puts the header on a message that belongs to a tracked workflow."""
     context = inherited_submission()
     if context is not None and context.tree_id is not None:
@@ -60,17 +52,17 @@ def note_published(headers: dict[str, Any], body: Any) -> None:
         context.published.add((body if isinstance(body, dict) else headers)["id"])
 
 
-def _run_of(task: Any, task_id: str) -> Execution | None:
+def _execution_of(task: Any, task_id: str) -> Execution | None:
     request = task.request
     return getattr(request, "user_workflow_run", None) if request.id == task_id else None
 
 
 @recorded
-def end(run: Execution, phase: Phase, message: str = "") -> None:
+def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
     """The body has ended."""
     if run.buffered and run.has_unwritten:
         progress.flush(run)
-    execution.leave(run)
+    execution.unregister(run)
     transitions.settle(run.node, phase, message=message, attempt=run.attempt)
     if not run.buffered:
         steps.store_sums_above(run.node)
@@ -78,36 +70,36 @@ def end(run: Execution, phase: Phase, message: str = "") -> None:
         progress.roll_up(run.tree_id)
 
 
-def succeeded(task: Any) -> None:
+def on_success(task: Any) -> None:
     """The body has returned."""
-    run = _run_of(task, task.request.id)
+    run = _execution_of(task, task.request.id)
     if run is not None:
-        end(run, Phase.SUCCEEDED)
+        end_execution(run, Phase.SUCCEEDED)
     elif is_tracked(task):
         _end_by_id(task.request.id, Phase.SUCCEEDED)
 
 
-def failed(task: Any, task_id: str, error: BaseException) -> None:
+def on_failure(task: Any, task_id: str, error: BaseException) -> None:
     """The body has raised, or the process that ran it was killed.
 
     Of a killed process Celery tells its parent, perhaps twice.
     """
     canceled = isinstance(error, TaskCanceledException)
     outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(error))
-    run = _run_of(task, task_id)
+    run = _execution_of(task, task_id)
     if run is not None:
-        end(run, *outcome)
+        end_execution(run, *outcome)
     elif (task.request.id != task_id or is_tracked(task)) and not _end_by_id(
         task_id, *outcome, task.request
     ):
         _plain_member_failed(task.request)
 
 
-def retrying(task: Any, request: Any) -> None:
+def on_retry(task: Any, request: Any) -> None:
     """The body has asked for another attempt."""
-    run = _run_of(task, request.id)
+    run = _execution_of(task, request.id)
     if run is not None:
-        execution.leave(run)
+        execution.unregister(run)
         _record_retry(run, planned_steps(task, request))
 
 
@@ -118,7 +110,7 @@ def _record_retry(run: Execution, steps: int | None) -> None:
     transitions.retry(run.node, run.attempt, steps)
 
 
-def revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None:
+def on_revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None:
     """The worker was told not to run a task, or to stop it, or it came too late."""
     if getattr(request, HEADER, None) is None and not is_user_task(task):
         return
@@ -128,7 +120,7 @@ def revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None
         _end_by_id(request.id, Phase.CANCELED)
 
 
-def unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
+def on_unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
     """A worker has no such task."""
     if headers.get(HEADER) is not None:
         words = gettext("The workers do not know the task %(name)s.") % {"name": name}
@@ -169,18 +161,18 @@ def _plain_member_failed(request: Any) -> None:
     )
 
 
-def finished(task: Any, state: str | None) -> None:
+def on_postrun(task: Any, state: str | None) -> None:
     """Celery is done with a body, however it ended."""
-    run = _run_of(task, task.request.id)
+    run = _execution_of(task, task.request.id)
     if run is None:
         return
     error = sys.exc_info()[1]
     if state is None and isinstance(error, Exception):
         # Eager mode with propagation: no other signal tells of the failure.
-        failed(task, task.request.id, error)
+        on_failure(task, task.request.id, error)
     elif state == IGNORED and _is_decided(run):
-        end(run, Phase.FAILED)
-    execution.leave(run)
+        end_execution(run, Phase.FAILED)
+    execution.unregister(run)
 
 
 @recorded
@@ -188,13 +180,13 @@ def _is_decided(run: Execution) -> bool:
     return bool(UserTaskStatus.objects.filter(pk=run.pk, phase__in=TERMINAL).exists())
 
 
-def tell_workers(task_ids: list[str], *, terminate: bool) -> None:
+def revoke_tasks(task_ids: list[str], *, terminate: bool) -> None:
     """Asks the workers to drop canceled tasks. Quicker for them; the gate stops them anyway."""
-    for start in range(0, len(task_ids), REVOKED_AT_ONCE):
-        batch = task_ids[start : start + REVOKED_AT_ONCE]
+    for start in range(0, len(task_ids), MAX_REVOKED_IDS):
+        batch = task_ids[start : start + MAX_REVOKED_IDS]
         current_app.control.revoke(batch, terminate=terminate)
 
 
-cancellation.revoked.connect(
-    lambda task_ids, terminate, **kwargs: tell_workers(task_ids, terminate=terminate), weak=False
+cancellation.tasks_revoked.connect(
+    lambda task_ids, terminate, **kwargs: revoke_tasks(task_ids, terminate=terminate), weak=False
 )

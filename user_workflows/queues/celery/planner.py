@@ -20,10 +20,7 @@ from ...exceptions import InvalidCanvas
 from ...fields import MAX_TEXT_LENGTH
 from ...phases import NodeType
 from ...planning.plan import PlanNode
-from .copying import (
-    ANNOTATIONS,
-    MAPS,
-)
+from .copying import ANNOTATIONS, MAPS
 from .folding import (
     as_member,
     fold_chain,
@@ -48,7 +45,7 @@ def is_user_task(task: Any) -> bool:
 
 
 #: Stands for the result of an earlier task among the arguments of a later one.
-RESULT = (None,)
+EARLIER_RESULT = (None,)
 
 
 @dataclass(slots=True)
@@ -123,13 +120,13 @@ class _Planner:
             node = self._leaf(sig, fed, by_name, said)
         # A chord clones its header, and Celery's clones have dictionaries for callbacks.
         links = [maybe_signature(link, app=sig._app) for link in sig.options.get("link") or ()]
-        callbacks = [self.node(link, RESULT, {}) for link in links]
+        callbacks = [self.node(link, EARLIER_RESULT, {}) for link in links]
         if links:
             sig.options["link"] = [with_input(link) for link in links]
         for callback in callbacks:
             if callback is not None:
                 callback.allow_failure = True
-        return _container(NodeType.LINK, [node, *callbacks]) if any(callbacks) else node
+        return _container_node(NodeType.LINK, [node, *callbacks]) if any(callbacks) else node
 
     def _leaf(
         self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any], said: dict[str, Any]
@@ -143,7 +140,7 @@ class _Planner:
             task_id=sig.options["task_id"],
             args=tuple(sig.args) if sig.immutable else fed + tuple(sig.args),
             kwargs=dict(sig.kwargs) if sig.immutable else {**sig.kwargs, **by_name},
-            awaits=fed is RESULT and not sig.immutable,
+            awaits=fed is EARLIER_RESULT and not sig.immutable,
         )
         if not self.keep(call):
             return None
@@ -175,7 +172,7 @@ class _Planner:
             sig.kwargs["tasks"] = [with_input(task) for task in tasks]
         if not self.keep_ids or "task_id" not in sig.options:
             sig.options["task_id"] = str(uuid4())
-        return _container(
+        return _container_node(
             NodeType.GROUP, members, said, sig.options["task_id"], may_be_empty=not tasks
         )
 
@@ -188,9 +185,9 @@ class _Planner:
         if all(is_void(task) for task in header.tasks):
             header.kwargs["tasks"] = []
         hand_down_links(sig.kwargs["body"], link_each)
-        body = self.node(sig.kwargs["body"], RESULT, {})
+        body = self.node(sig.kwargs["body"], EARLIER_RESULT, {})
         sig.kwargs["body"] = with_input(sig.kwargs["body"])
-        return _container(NodeType.CHORD, [node, body], said)
+        return _container_node(NodeType.CHORD, [node, body], said)
 
     def _chain(
         self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any], said: dict[str, Any]
@@ -200,28 +197,28 @@ class _Planner:
         for task in sig.tasks:
             hand_down_links(task, link)
             members.append(self.node(task, fed, by_name))
-            fed, by_name = RESULT, {}
+            fed, by_name = EARLIER_RESULT, {}
         sig.kwargs["tasks"] = fold_chain(sig.tasks)
         present = [member for member in members if member is not None]
-        steps = _fold(present)
+        steps = _fold_nodes(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:
-            _say(steps[0], said)
+            _apply_annotations(steps[0], said)
             return steps[0]
-        return _container(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
+        return _container_node(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
 
 
-def _fold(members: list[PlanNode]) -> list[PlanNode]:
+def _fold_nodes(members: list[PlanNode]) -> list[PlanNode]:
     """A group that a step follows is shown as the chord that Celery makes of the two."""
     steps: list[PlanNode] = []
     for member in reversed(members):
         if steps and member.node_type is NodeType.GROUP and len(member.children) > 1:
-            chord = _container(NodeType.CHORD, [member, steps.pop()])
+            chord = _container_node(NodeType.CHORD, [member, steps.pop()])
             member = chord or member
         steps.append(member)
     return steps[::-1]
 
 
-def _container(
+def _container_node(
     node_type: NodeType,
     members: list[PlanNode | None] | list[PlanNode],
     said: dict[str, Any] | None = None,
@@ -239,11 +236,11 @@ def _container(
         children=children,
         total_steps=sum(child.total_steps for child in children),
     )
-    _say(node, said or {})
+    _apply_annotations(node, said or {})
     return node
 
 
-def _say(node: PlanNode, said: dict[str, Any]) -> None:
+def _apply_annotations(node: PlanNode, said: dict[str, Any]) -> None:
     if said.get("name"):
         node.name, node.named = said["name"][:MAX_TEXT_LENGTH], True
     node.allow_failure = node.allow_failure or bool(said.get("allow_failure"))
@@ -253,11 +250,11 @@ def _describe(call: Call) -> tuple[str, int]:
     """The name and the number of steps of a call."""
     if not is_user_task(call.task):
         mapped = call.task_class in MAPS
-        return _short(call.kwargs["task"]["task"] if mapped else call.task_class), 1
+        return _short_name(call.kwargs["task"]["task"] if mapped else call.task_class), 1
     arguments = call.arguments()
     try:
         return (
-            str(call.task.generate_name(arguments)) or _short(call.task_class),
+            str(call.task.generate_name(arguments)) or _short_name(call.task_class),
             max(0, int(call.task.calculate_total_steps(arguments))),
         )
     except Exception:
@@ -265,8 +262,8 @@ def _describe(call: Call) -> tuple[str, int]:
             raise
         # What it makes its name of is the result of a task that has not run yet.
         logger.debug("No name for %s before it runs.", call.task_class, exc_info=True)
-        return _short(call.task_class), 1
+        return _short_name(call.task_class), 1
 
 
-def _short(name: str) -> str:
+def _short_name(name: str) -> str:
     return name.rsplit(".", 1)[-1]

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 #: Seconds to wait before each further try of a write.
-BACK_OFF = (0.1, 0.3, 1, 2, 4, 8)
+RETRY_DELAYS = (0.1, 0.3, 1, 2, 4, 8)
 
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ def recorded(record: Callable[P, R]) -> Callable[P, R | None]:
 
     @wraps(record)
     def patiently(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        for pause in (*BACK_OFF, None):
+        for pause in (*RETRY_DELAYS, None):
             try:
                 return record(*args, **kwargs)
             except (OperationalError, InterfaceError) as error:

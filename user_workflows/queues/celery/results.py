@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery.result import AsyncResult, GroupResult
 
 from ...phases import NodeType
 from ...planning.plan import PlanNode
-
-logger = logging.getLogger(__name__)
 
 
 def result_of(root: PlanNode, app: Any) -> Any:

@@ -30,11 +30,7 @@ from ...tree.bounds import assign_bounds
 from ...tree.locking import tree_lock
 from ...tree.slots import allocate_slot
 from . import copying, submission
-from .context import (
-    current_execution,
-    inherited_submission,
-    untracked,
-)
+from .context import current_execution, inherited_submission, publish_untracked
 from .planner import Call, is_user_task, plan_canvas
 from .results import result_of
 
@@ -82,13 +78,16 @@ def attach_subtree(
 
 
 #: Celery's own tasks that do a site's work; others, like ``celery.accumulate``, have no nodes.
-_WORKING = {"celery.map", "celery.starmap", "celery.chunks"}
+_COUNTED_BUILTINS = {"celery.map", "celery.starmap", "celery.chunks"}
 
 
 def install() -> None:
     """Wraps what Celery calls when a task replaces itself or adds to its chord."""
     if not hasattr(Task.on_replace, "captures"):
-        for name, wrapper in (("on_replace", _replacing), ("add_to_chord", _adding)):
+        for name, wrapper in (
+            ("on_replace", _wrap_on_replace),
+            ("add_to_chord", _wrap_add_to_chord),
+        ):
             captured = wrapper(getattr(Task, name))
             captured.captures = True  # type: ignore[attr-defined]
             setattr(Task, name, captured)
@@ -96,13 +95,13 @@ def install() -> None:
 
 def has_node(call: Call) -> bool:
     """Whether a task that is sent by the running one gets a node."""
-    if call.task_class.startswith("celery.") and call.task_class not in _WORKING:
+    if call.task_class.startswith("celery.") and call.task_class not in _COUNTED_BUILTINS:
         return False
     context = inherited_submission()
     return is_user_task(call.task) or (context is not None and context.whole)
 
 
-def send(
+def send_below(
     run: Execution,
     canvas: Any,
     publish: Callable[[], Any],
@@ -119,7 +118,7 @@ def send(
         plan, _ = plan_canvas(canvas, keep=has_node, keep_ids=True, args=args, kwargs=kwargs)
     except Exception:
         logger.exception("The tasks are sent, but their user will not see them.")
-        return untracked(plain)
+        return publish_untracked(plain)
     if plan is None:
         return plain()  # Celery's own, like chord_unlock: they pass the header on.
     plan.allow_failure = True
@@ -131,13 +130,13 @@ def send(
     def store_and_publish() -> None:
         nonlocal result
         try:
-            root = _store(run, plan)
+            root = _store_below(run, plan)
         except Exception:
             logger.exception("The tasks are sent, but their user will not see them.")
-            result = untracked(publish)
+            result = publish_untracked(publish)
             return
         whole = context is not None and context.whole
-        submission.submit(root, plan, publish, eager=eager, whole=whole)
+        submission.publish_plan(root, plan, publish, eager=eager, whole=whole)
         result = root.result or result
 
     if eager:
@@ -147,12 +146,12 @@ def send(
     return result
 
 
-def _store(run: Execution, plan: PlanNode, **options: Any) -> UserTaskStatus:
+def _store_below(run: Execution, plan: PlanNode, **options: Any) -> UserTaskStatus:
     name_containers(plan, {})
     return attach_subtree(run.node, plan, **options)
 
 
-def _replacing(on_replace: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_on_replace(on_replace: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(on_replace)
     def captured(self: Any, sig: Any) -> Any:
         run = current_execution()
@@ -218,8 +217,8 @@ def _replace(request: Any, run: Execution, sig: Any) -> None:
         if leaf.task_id == request.id and is_user_task(current_app.tasks.get(leaf.task_class)):
             leaf.allow_failure |= run.node.allow_failure  # Celery goes on behind that one only.
     nesting = getattr(request, "replaced_task_nesting", 0) or 0
-    _store(run, plan, in_place_of=nesting)
-    execution.leave(run)
+    _store_below(run, plan, in_place_of=nesting)
+    execution.unregister(run)
     request.user_workflow_run = None
 
 
@@ -231,7 +230,7 @@ def _unwrapped(plan: PlanNode) -> PlanNode:
     return plan
 
 
-def _adding(add_to_chord: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_add_to_chord(add_to_chord: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(add_to_chord)
     def captured(self: Any, sig: Any, lazy: bool = False) -> Any:
         run = current_execution()
@@ -239,7 +238,7 @@ def _adding(add_to_chord: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 plan, _ = plan_canvas(sig, keep=has_node, keep_ids=True)
                 if plan is not None:
-                    _store(run, plan)
+                    _store_below(run, plan)
             except Exception:
                 logger.exception("The user will not see what a task added to its chord.")
         return add_to_chord(self, sig, lazy)

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
 
 from ... import graph
-from ...db.connections import atomic, status_connection
+from ...db.connections import status_atomic, status_connection
 from ...lifecycle import containers, transitions
-from ...lifecycle.notifications import announce
+from ...lifecycle.notifications import send_signals
 from ...models import UserTaskStatus
 from ...phases import Phase
 from ...planning.plan import PlanNode
 from ...tree import inserting
 from ...tree.bounds import assign_bounds
 from ...tree.nodes import TreeNode
-from .context import (
-    Submission,
-    _submission,
-    current_submission,
-    note_tracking,
-)
-
-logger = logging.getLogger(__name__)
+from .context import Submission, _submission, current_submission, start_tracking
 
 
-def store(root: PlanNode, *, user_id: Any, action: str = "", subject: str = "") -> UserTaskStatus:
+def store_plan(
+    root: PlanNode, *, user_id: Any, action: str = "", subject: str = ""
+) -> UserTaskStatus:
     """Writes the whole tree of a plan and returns its root.
 
     Queries: those of ``rows.insert``.
     """
-    note_tracking()
+    start_tracking()
     shared = {"user_id": user_id, "action": action, "subject": subject}
-    with atomic():
+    with status_atomic():
         status = inserting.insert_tree(assign_bounds(root), None, shared)
         if any(node.is_container and not node.children for node in root.walk()):
-            announce(containers.settle_ready(status.pk))
-            transitions.sync(status)
+            send_signals(containers.settle_ready(status.pk))
+            transitions.refresh_instance(status)
     return status
 
 
-def submit(
+def publish_plan(
     root: UserTaskStatus,
     plan: PlanNode,
     send: Callable[[], Any],
@@ -81,7 +75,7 @@ def submit(
 
     if eager:
         publish()
-        transitions.sync(root)
+        transitions.refresh_instance(root)
     else:
         transaction.on_commit(publish, using=status_connection().alias)
 
