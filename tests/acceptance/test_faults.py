@@ -41,7 +41,7 @@ LATE = {
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What takes the reaper minutes and hours elsewhere takes it seconds here."""
-    for name in ("GRACE", "UNUSUAL"):
+    for name in ("GRACE", "UNTAKEN_AFTER"):
         monkeypatch.setattr(reaper, name, timedelta(seconds=0.5))
     with override_settings(
         USER_WORKFLOWS_LOST_AFTER=timedelta(seconds=1),
