@@ -61,7 +61,7 @@ def academy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         subprocess.run(
             [sys.executable, "-c", ADD_USERS, *USERS], cwd=SITE, env=environment, check=True
         )
-        found = re.search(r"The site goes on at (http://\S+)/ until", terminal.text)
+        found = re.search(r"The site is served at (http://\S+)/ until", terminal.text)
         assert found
         yield found[1]
     finally:

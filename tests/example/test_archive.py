@@ -73,7 +73,7 @@ def test_too_many_files(refused):
 def test_too_large_a_file(refused):
     content = bytes(3 * MEGABYTE)
     said = refused(member("course/big", content), limits=Limits(single=MEGABYTE))
-    assert said == "'course/big' in the archive is too large: 3 MB, of 1 allowed"
+    assert said == "'course/big' in the archive has 3 MB; the limit is 1 MB"
 
 
 def test_too_much_in_all(refused):

@@ -167,7 +167,7 @@ def test_on_a_terminal_the_site_stays_until_it_is_interrupted(demo, tmp_path, is
     assert visitor.get("/")[0] == "/log-in/?next=/"
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    terminal.wait_for("The site and its worker end.")
+    terminal.wait_for("Stopping the site and its worker.")
     assert process.wait(60) == (1 if is_broken else 0)
     assert not is_running(worker_of(terminal.text))
 

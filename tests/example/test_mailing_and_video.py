@@ -17,7 +17,7 @@ from courses import video
 from courses.accounts import demo_user
 from courses.flows import mail_students, transcode_video
 from courses.models import Course
-from courses.students import roll
+from courses.students import make_students
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +35,7 @@ def site(settings, tmp_path):
 
 def test_letters_that_cannot_be_sent_do_not_stop_the_others():
     course = Course(key="course-v1:X+SKY+1", title="Watching the Night Sky")
-    root = mail_students(course, "Clear skies!", roll(36), demo_user()).delay()
+    root = mail_students(course, "Clear skies!", make_students(36), demo_user()).delay()
     tree = root.tree()
 
     assert tree.phase is Phase.PARTIAL

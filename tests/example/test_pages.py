@@ -238,7 +238,7 @@ def test_an_archive_that_is_too_large_is_refused_before_it_is_stored(ada, tmp_pa
     monkeypatch.setattr(uploads, "LIMIT", 2 * 1024 * 1024)
     upload = SimpleUploadedFile("a.tar.gz", bytes(3 * 1024 * 1024))
     response = browser(ada).post("/start/import/", {"archive": upload})
-    assert complaint(response) == "The archive has 3.0\xa0MB, of 2 allowed."
+    assert complaint(response) == "The archive has 3.0\xa0MB; the limit is 2\xa0MB."
     assert not (tmp_path / "var").exists()
 
 
@@ -389,12 +389,12 @@ def test_names_are_shown_as_they_are(ada, tmp_path):
 
 def test_uploads_that_nobody_needs_are_cleared_when_they_are_old(ada):
     kept, course, orphan = (
-        uploads.keep(SimpleUploadedFile(f"{name}.tar.gz", b"x")) for name in "abc"
+        uploads.store(SimpleUploadedFile(f"{name}.tar.gz", b"x")) for name in "abc"
     )
     Course.objects.create(owner=ada, key="k", title="K", source=str(course))
     for path in (course, orphan):
         os.utime(path.parent, (0, time.time() - uploads.MAX_AGE - 60))
-    uploads.clear()
+    uploads.delete_old()
     assert (kept.exists(), course.exists(), orphan.exists()) == (True, True, False)
 
 
@@ -402,7 +402,7 @@ def test_uploads_that_nobody_needs_are_cleared_when_they_are_old(ada):
 def test_an_upload_stays_where_uploads_are(db, tmp_path, name):
     upload = SimpleUploadedFile("x", b"x")
     upload._name = name
-    path = uploads.keep(upload)
+    path = uploads.store(upload)
     assert path.parent.parent == tmp_path / "var" / "uploads"
     assert path.resolve() == path
 
