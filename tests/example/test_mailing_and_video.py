@@ -1,4 +1,4 @@
-"""The site's other workflows: a group in which some may fail, and one task of many steps."""
+"""The mailing, a group whose members may fail, and the transcoding, one task of many steps."""
 
 import struct
 import zlib
@@ -33,7 +33,7 @@ def site(settings, tmp_path):
     current_app.conf.task_always_eager = eager
 
 
-def test_letters_that_cannot_be_sent_do_not_stop_the_others():
+def test_mailing_with_unreachable_students_sends_the_other_letters():
     course = Course(key="course-v1:X+SKY+1", title="Watching the Night Sky")
     root = mail_students(course, "Clear skies!", make_students(36), demo_user()).delay()
     tree = root.tree()
@@ -63,7 +63,7 @@ def chunks(data):
     return found
 
 
-def test_a_video_is_one_task_with_a_step_for_each_frame():
+def test_transcoding_is_one_task_with_a_step_for_each_frame():
     root = transcode_video("A night in May", 30, demo_user()).delay()
     root.refresh_from_db()
 
