@@ -1,12 +1,12 @@
-# make demo [COURSE=directory or .tar.gz]   export a course, watched live in the terminal
-# make test                                 the tests that need no service
-# make bench [SCALE=0.1] [ROWS="..."]       what tracking costs; needs PostgreSQL and Redis
-# make lint                                 style, types, imports
-# make clean                                forget the virtual environment
+# make demo [COURSE=directory or .tar.gz]   export a course and watch it in the terminal
+# make test                                 run the tests that need no service
+# make bench [SCALE=0.1] [ROWS="..."]       measure the cost; needs PostgreSQL and Redis
+# make lint                                 check style, types and imports
+# make clean                                delete the virtual environment
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# As many processes as the machine has processors.
+# One process for each processor; all tests of a file run in the same one.
 PYTEST := $(PYTHON) -m pytest -n auto --dist loadfile
 
 .PHONY: demo test bench lint clean
@@ -30,8 +30,8 @@ lint: $(VENV)/.lint
 clean:
 	rm -rf $(VENV)
 
-# The newest Python that this project is tested with and that can make virtual environments; a
-# command of that name may exist and still not work, so each is tried.
+# Use the newest Python that this project is tested with and that can make virtual environments.
+# Each is run first, because a command of that name may exist and not work (pyenv's shims).
 $(PYTHON):
 	@for python in python3.13 python3.12 python3.11 python3; do \
 	    if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \

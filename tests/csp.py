@@ -1,4 +1,4 @@
-"""The test site is a strict one: nothing inline, nothing from elsewhere."""
+"""The Content-Security-Policy of the test site: nothing inline, nothing from other sites."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ POLICY = (
 
 
 def strict(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Middleware: a Content-Security-Policy that allows nothing inline."""
+    """Add the policy to each response: middleware."""
 
     def respond(request: Any) -> Any:
         response = get_response(request)

@@ -1,4 +1,4 @@
-"""Trees as they are read, made without a database, for what draws them."""
+"""Trees for the tests of diagrams, built without a database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ _pks = count(1)
 
 
 def a(kind: str, name: str, *children: TreeNode, **given: Any) -> TreeNode:
-    """A node with these children; ``phase`` and ``seconds`` say how a task is and how long."""
+    """Return a node with these children.
+
+    Args:
+        kind: The node type; containers get the verdict on their children as their phase.
+        name: The name of the node.
+        children: Its child nodes, in order.
+        given: ``phase`` and ``seconds`` (the running time) of a task, and any other column.
+    """
     pk = next(_pks)
     phase = given.pop("phase", Phase.PENDING)
     seconds = given.pop("seconds", 5.0)
@@ -68,30 +75,30 @@ def a(kind: str, name: str, *children: TreeNode, **given: Any) -> TreeNode:
 
 
 def task(name: str, phase: Phase = Phase.PENDING, seconds: float = 5.0, **given: Any) -> TreeNode:
-    """A task in this phase that has taken so long."""
+    """Return a task in this phase that has run for so many seconds."""
     return a("task", name, phase=phase, seconds=seconds, **given)
 
 
 def parsed(drawing: Diagram) -> ElementTree.Element:
-    """The picture as an XML parser sees it."""
+    """Parse the picture as XML."""
     return ElementTree.fromstring(str(drawing.svg))
 
 
 def links(drawing: Diagram) -> list[ElementTree.Element]:
-    """The links in it, one for each box."""
+    """Return the links of the picture, one for each box."""
     return parsed(drawing).findall(f"{SVG}a")
 
 
 def titles(drawing: Diagram) -> list[str]:
-    """What the links say."""
+    """Return the titles of the links."""
     return [str(link.findtext(f"{SVG}title")) for link in links(drawing)]
 
 
 def placed(root: Box) -> Layout:
-    """Where all is that is drawn of these boxes."""
+    """Return the layout of these boxes."""
     return layout(layers(root))
 
 
 def shown(root: Box) -> list[Box]:
-    """The boxes that are drawn."""
+    """Return the boxes that are drawn."""
     return [place.box for place in placed(root).places()]

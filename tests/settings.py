@@ -1,4 +1,4 @@
-"""Django settings of the test suite; databases and brokers come from the environment.
+"""Django settings of the test suite; environment variables choose the services.
 
 ``TEST_DATABASE_URL``    ``sqlite://`` (in memory), ``sqlite:////path``, ``postgres://...``,
                          ``mysql://...`` (MariaDB)

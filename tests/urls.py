@@ -16,7 +16,7 @@ WIDGET = (
 
 
 def widget(request: Any, pk: int) -> HttpResponse:
-    """Some page of a site that shows how far a workflow is."""
+    """Render a site's own page with the progress of a workflow."""
     return HttpResponse(
         Template(WIDGET).render(Context({"status": UserTaskStatus.objects.get(pk=pk)}))
     )

@@ -1,13 +1,16 @@
-"""The user of the demonstration."""
+"""The demo user."""
 
 from django.contrib.auth.models import User
 
 NAME = "demo"
-PASSWORD = "demo"  # noqa: S105 - it is on the log-in page
+PASSWORD = "demo"  # noqa: S105 - shown on the log-in page
 
 
 def demo_user() -> User:
-    """Who owns what is started from the command line, and who can log in with one click."""
+    """Return the user that the commands submit for; make it if there is none.
+
+    On a site with `DEBUG` anyone can log in as this user with one click.
+    """
     user, created = User.objects.get_or_create(
         username=NAME, defaults={"email": "demo@example.com"}
     )

@@ -1,10 +1,10 @@
-"""The Django app."""
+"""The Django app of the courses."""
 
 from django.apps import AppConfig
 
 
 class CoursesConfig(AppConfig):
-    """Courses, and the exporting and importing of them as workflows."""
+    """Courses, exported and imported as workflows."""
 
     name = "courses"
     default_auto_field = "django.db.models.BigAutoField"

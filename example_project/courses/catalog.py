@@ -1,4 +1,4 @@
-"""The courses that a user can do something with: the academy's own, and those he has imported."""
+"""The courses that a user can choose: the academy's own, and those the user has imported."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-def courses_of(user: User) -> dict[str, Course]:
-    """By key. Who imports the academy's course, perhaps changed, has his own in its place."""
-    own = Course.objects.filter(owner=user).order_by("title", "pk")
-    sample = _sample()
-    return {sample.key: sample, **{course.key: course for course in own}}
+def courses_by_key(user: User) -> dict[str, Course]:
+    """Return the user's courses; an imported copy of the academy's course replaces it."""
+    imported = Course.objects.filter(owner=user).order_by("title", "pk")
+    sample = _sample_course()
+    return {sample.key: sample, **{course.key: course for course in imported}}
 
 
 @cache
-def _sample() -> Course:
+def _sample_course() -> Course:
+    """Return the course that ships with the example, as an unsaved record."""
     folder = settings.BASE_DIR / "sample_course"
     course = olx.read_outline(folder)
     return Course(key=course.key, title=course.title, source=str(folder))

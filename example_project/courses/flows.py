@@ -2,8 +2,9 @@
 
     status = export_course(Path("night_sky.tar.gz"), user=request.user).delay()
 
-To show the whole tree from the start, the course's outline is read here, quickly. If it cannot
-be read, the first stage will say why.
+Each function reads the course's outline, which is quick, so that the tree shows all chapters from
+the start. If the outline cannot be read, the workflow is submitted all the same, and its first
+task fails with the reason.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from celery import Signature
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
@@ -30,38 +32,39 @@ Json = dict[str, Any]
 
 
 def export_course(path: Path, user: User) -> Workflow:
-    """The workflow that makes an archive of the course at `path`, a folder or `.tar.gz`."""
+    """Return the workflow that archives the course at `path`, a folder or a `.tar.gz`."""
     outline, workspace = _outline(path), str(workspaces.new())
-    source, stages = _opening(path, workspace)
+    source, stages = _first_stages(path, workspace)
     if outline and outline.chapters:
-        header = [_export_chapter(chapter, source, workspace) for chapter in outline.chapters]
+        header = [_chapter_chain(chapter, source, workspace) for chapter in outline.chapters]
         body = tasks.assemble.s(source, workspace)
         stages.append(chord(group(header, name="Chapters"), body, name="Export chapters"))
     else:
         stages.append(tasks.assemble.si([], source, workspace))
     stages += [tasks.verify.s(source), tasks.notify.s(workspace)]
-    return _workflow("Export", stages, path, outline, user)
+    return _course_workflow("Export", stages, path, outline, user)
 
 
 def import_course(path: Path, user: User) -> Workflow:
-    """The workflow that checks the course at `path` and records it."""
+    """Return the workflow that checks the course at `path`, and records it if it is sound."""
     outline, workspace = _outline(path), str(workspaces.new())
-    source, stages = _opening(path, workspace)
+    source, stages = _first_stages(path, workspace)
     record = tasks.record_course.si(source, str(path), workspace)
     if outline and outline.chapters:
         header = [
-            tasks.check_chapter.si(source, _described(chapter)) for chapter in outline.chapters
+            tasks.check_chapter.si(source, _chapter_argument(chapter))
+            for chapter in outline.chapters
         ]
         stages.append(chord(group(header, name="Chapters"), record, name="Check chapters"))
     else:
         stages.append(record)
-    return _workflow("Import", stages, path, outline, user)
+    return _course_workflow("Import", stages, path, outline, user)
 
 
 def mail_students(course: Course, text: str, students: Sequence[Student], user: User) -> Workflow:
-    """The workflow that writes to all students of a course.
+    """Return the workflow that sends `text` to each of the students.
 
-    A letter that cannot be sent is told in the report and does not stop the others.
+    A letter that cannot be sent is listed in the report and does not stop the others.
     """
     title = course.title
     letters = [tasks.mail_student.si(title, text, student) for student in students]
@@ -76,7 +79,7 @@ def mail_students(course: Course, text: str, students: Sequence[Student], user: 
 
 
 def transcode_video(title: str, frames: int, user: User) -> Workflow:
-    """The workflow, a single task, that makes a video of so many frames fit for the web."""
+    """Return the workflow, a single task, that transcodes a video of so many frames."""
     return workflow(
         tasks.transcode.si(title, frames),
         user=user,
@@ -87,10 +90,13 @@ def transcode_video(title: str, frames: int, user: User) -> Workflow:
 
 
 def start_once(flow: Workflow) -> tuple[UserTaskStatus, bool]:
-    """Start `flow`, unless its user has the same under way: then that is returned, with `False`.
+    """Start `flow` unless its user already runs one with this action and subject.
 
-    Of two requests at the same moment, as a double click sends them, the second one waits here
-    until the first has stored its workflow, and then finds it.
+    Two requests at the same moment, as a double click sends them, start one workflow: the second
+    waits for the lock on the user until the first has stored its workflow, and then finds it.
+
+    Returns:
+        The root of the workflow that runs now, and whether it was started by this call.
     """
     with transaction.atomic():
         get_user_model().objects.select_for_update().get(pk=flow.user_id)
@@ -103,7 +109,7 @@ def start_once(flow: Workflow) -> tuple[UserTaskStatus, bool]:
 
 
 def _outline(path: Path) -> olx.Course | None:
-    """The course's outline; `None` if it has none that can be read."""
+    """Return the course's outline, or `None` if it cannot be read."""
     try:
         if path.is_dir():
             return olx.read_outline(path)
@@ -115,40 +121,44 @@ def _outline(path: Path) -> olx.Course | None:
         return None
 
 
-def _opening(path: Path, workspace: str) -> tuple[str, list[Any]]:
-    """Where the tasks will find the course, and the stages that bring it there."""
+def _first_stages(path: Path, workspace: str) -> tuple[str, list[Signature]]:
+    """Return the folder in which the tasks find the course, and the stages that prepare it."""
     if path.is_dir():
         return str(path), [tasks.read_structure.si(str(path))]
     source = str(Path(workspace) / "source")
     return source, [tasks.unpack_course.si(str(path), source), tasks.read_structure.si(source)]
 
 
-def _export_chapter(chapter: olx.Block, source: str, workspace: str) -> Any:
-    """The chain of a chapter: its lessons one after another, then their packing."""
+def _chapter_chain(chapter: olx.Block, source: str, workspace: str) -> Signature:
+    """Return the chain that exports a chapter's lessons in order and then packs them."""
     lessons = [
-        tasks.export_lesson.si(source, workspace, _described(lesson, chapter))
+        tasks.export_lesson.si(source, workspace, _lesson_argument(lesson, chapter))
         for lesson in chapter.children
     ]
-    pack = tasks.pack_chapter.si(source, workspace, _described(chapter))
+    pack = tasks.pack_chapter.si(source, workspace, _chapter_argument(chapter))
     return chain(*lessons, pack, name=chapter.title)
 
 
-def _described(block: olx.Block, chapter: olx.Block | None = None) -> Json:
-    """What the tasks of a chapter, or of a lesson in a `chapter`, are told about it."""
-    if chapter is not None:
-        return {
-            "chapter": chapter.url_name,
-            "url_name": block.url_name,
-            "title": block.title,
-            "blocks": len(block.components()),
-        }
-    blocks = sum(len(lesson.components()) for lesson in block.children)
-    return {"url_name": block.url_name, "title": block.title, "blocks": blocks}
+def _chapter_argument(chapter: olx.Block) -> Json:
+    """Return the argument by which tasks know a chapter."""
+    blocks = sum(len(lesson.components()) for lesson in chapter.children)
+    return {"url_name": chapter.url_name, "title": chapter.title, "blocks": blocks}
 
 
-def _workflow(
-    verb: str, stages: list[Any], path: Path, outline: olx.Course | None, user: User
+def _lesson_argument(lesson: olx.Block, chapter: olx.Block) -> Json:
+    """Return the argument by which tasks know a lesson of `chapter`."""
+    return {
+        "chapter": chapter.url_name,
+        "url_name": lesson.url_name,
+        "title": lesson.title,
+        "blocks": len(lesson.components()),
+    }
+
+
+def _course_workflow(
+    verb: str, stages: list[Signature], path: Path, outline: olx.Course | None, user: User
 ) -> Workflow:
+    """Return a chain of `stages`, named and keyed by the outline or else by the file."""
     title, subject = (outline.title, outline.key) if outline else (path.name, path.name)
     return workflow(
         chain(*stages),

@@ -1,4 +1,4 @@
-"""What can be started, each as a form that makes a workflow of what was filled in."""
+"""The forms of the home page; each makes a workflow of its fields."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django import forms
 from user_workflows.canvas import Workflow
 
 from . import flows, uploads
-from .catalog import courses_of
+from .catalog import courses_by_key
 from .models import Course
 from .olx import CourseError
 from .olx.archive import MEGABYTE
-from .students import ENROLLED, roll
+from .students import ENROLLED, make_students
 from .video import CLIPS, FRAMES_A_SECOND
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class StartForm(forms.Form):
-    """A form on the home page; `kind` is its name there."""
+    """A form that starts a workflow; `kind` names it in the page and in its address."""
 
     kind = ""
     title = ""
@@ -34,29 +34,29 @@ class StartForm(forms.Form):
         self.user = user
 
     def workflow(self) -> Workflow:
-        """What was asked for, to be started."""
+        """Return the workflow to start."""
         raise NotImplementedError
 
 
 class CourseForm(StartForm):
-    """A form that begins with the choice of a course."""
+    """A form whose first field chooses a course."""
 
     course = forms.ChoiceField()
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(user, *args, **kwargs)
-        self.courses = courses_of(user)
+        self.courses = courses_by_key(user)
         self.fields["course"].choices = [  # type: ignore[attr-defined]
             (key, course.title) for key, course in self.courses.items()
         ]
 
     def clean_course(self) -> Course:
-        """The course of that key."""
+        """Return the course with the chosen key."""
         return self.courses[self.cleaned_data["course"]]
 
 
 class ExportForm(CourseForm):
-    """Starts an export."""
+    """The form that starts an export."""
 
     kind = "export"
     title = "Export a course"
@@ -64,16 +64,16 @@ class ExportForm(CourseForm):
     button = "Export"
 
     def workflow(self) -> Workflow:
-        """Its lessons are exported at the same time, chapter by chapter."""
+        """Return the export of the chosen course."""
         return flows.export_course(Path(self.cleaned_data["course"].source), self.user)
 
 
 class ImportForm(StartForm):
-    """Starts the import of an archive."""
+    """The form that starts the import of an uploaded archive."""
 
     kind = "import"
     title = "Import a course"
-    about = "Reads every block of a course, tells what is wrong with it, and adds it to yours."
+    about = "Checks every block of a course, reports what is wrong, and adds it to your courses."
     button = "Check and import"
 
     archive = forms.FileField(
@@ -83,34 +83,36 @@ class ImportForm(StartForm):
     )
 
     def clean_archive(self) -> Path:
-        """Where the archive was stored, if there is a course in it.
+        """Store the archive and return its path; refuse one without a course in it.
 
-        What is wrong inside of the course the workflow will say, chapter by chapter.
+        Faults inside the course are not looked for: the workflow reports them by chapter.
         """
         upload = self.cleaned_data["archive"]
         if upload.size > uploads.LIMIT:
-            size, most = upload.size / MEGABYTE, uploads.LIMIT // MEGABYTE
-            raise forms.ValidationError(f"The archive has {size:,.1f}\xa0MB, of {most} allowed.")
-        path = uploads.keep(upload)
+            size, limit = upload.size / MEGABYTE, uploads.LIMIT // MEGABYTE
+            raise forms.ValidationError(
+                f"The archive has {size:,.1f}\xa0MB; the limit is {limit}\xa0MB."
+            )
+        path = uploads.store(upload)
         try:
-            if len(uploads.outline(path).key) > 255:
+            if len(uploads.read_outline(path).key) > 255:
                 raise CourseError("The course's key has more than 255 letters")
         except CourseError as error:
-            uploads.remove(path)
+            uploads.delete(path)
             raise forms.ValidationError(f"{error}.") from None
         return path
 
     def workflow(self) -> Workflow:
-        """Its chapters are checked at the same time."""
+        """Return the import of the stored archive."""
         return flows.import_course(self.cleaned_data["archive"], self.user)
 
 
 class MailForm(CourseForm):
-    """Starts a mailing."""
+    """The form that starts a mailing."""
 
     kind = "mail"
     title = "Write to all students"
-    about = f"Sends a letter to each of {ENROLLED}; who cannot be reached is told in the report."
+    about = f"Sends {ENROLLED} letters; the report lists the students who could not be reached."
     button = "Send"
 
     text = forms.CharField(
@@ -121,13 +123,13 @@ class MailForm(CourseForm):
     )
 
     def workflow(self) -> Workflow:
-        """A task for each student."""
+        """Return the mailing to all students of the chosen course."""
         course, text = self.cleaned_data["course"], self.cleaned_data["text"]
-        return flows.mail_students(course, text, roll(ENROLLED), self.user)
+        return flows.mail_students(course, text, make_students(ENROLLED), self.user)
 
 
 class TranscodeForm(StartForm):
-    """Starts the transcoding of a video."""
+    """The form that starts the transcoding of a video."""
 
     kind = "transcode"
     title = "Prepare a video"
@@ -139,7 +141,7 @@ class TranscodeForm(StartForm):
     )
 
     def workflow(self) -> Workflow:
-        """A single task of many steps."""
+        """Return the transcoding of the chosen video."""
         title = self.cleaned_data["video"]
         return flows.transcode_video(title, CLIPS[title], self.user)
 

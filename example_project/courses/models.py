@@ -1,4 +1,4 @@
-"""The courses that this site knows."""
+"""The imported courses."""
 
 from django.conf import settings
 from django.db import models

@@ -1,15 +1,15 @@
 """Reports as plain text."""
 
-ORDER = ("course", "chapter", "sequential", "vertical")
+STRUCTURE = ("course", "chapter", "sequential", "vertical")
 
 
 def counts_table(counts: dict[str, int]) -> str:
-    """Blocks by category, the structure first, then the most frequent."""
+    """Return a line for each category: the structure first, then by falling count."""
 
     def rank(item: tuple[str, int]) -> tuple[int, int, str]:
         category, count = item
-        known = ORDER.index(category) if category in ORDER else len(ORDER)
-        return known, -count, category
+        level = STRUCTURE.index(category) if category in STRUCTURE else len(STRUCTURE)
+        return level, -count, category
 
     return "\n".join(
         f"{count:>6,}  {category}" for category, count in sorted(counts.items(), key=rank)

@@ -1,12 +1,12 @@
-"""Where the artifacts are. Each belongs to one user, so none has an address of its own on disk."""
+"""The storage of artifacts, which belong to one user each and so have no public address."""
 
 from django.core.files.storage import FileSystemStorage
 from django.urls import reverse
 
 
 class ArtifactStorage(FileSystemStorage):
-    """Files whose address leads to `courses.views.artifact`, which asks who may have them."""
+    """Files whose URL is that of `courses.views.artifact`, which checks permissions."""
 
     def url(self, name: str | None) -> str:
-        """The address of a file."""
+        """Return the URL of a file."""
         return reverse("artifact", args=[name])

@@ -1,27 +1,29 @@
-"""The students of a course: a made-up roll, in which some addresses are no good."""
+"""The students of a course, made up; some of them have no email address."""
 
 from typing import TypedDict
 
 FIRST = ("Ada", "Benoit", "Chen", "Dina", "Emeka", "Fatima", "Grace", "Hugo", "Ines", "Jonas")
 LAST = ("Lovelace", "Mandelbrot", "Ning", "Okafor", "Rossi", "Sato", "Tanaka", "Weber")
 
-
 ENROLLED = 120
-"""How many a course has."""
+"""Students of each course."""
+
+UNREACHABLE = 17
+"""Each student whose number is a multiple of this one has no email address."""
 
 
 class Student(TypedDict):
-    """Whom to write to."""
+    """A student, as tasks get it."""
 
     name: str
     email: str
 
 
-def roll(size: int) -> list[Student]:
-    """The students of a course with so many; each 17th has left no usable address."""
+def make_students(count: int) -> list[Student]:
+    """Return `count` students, the same ones each time."""
     students = []
-    for at in range(size):
+    for at in range(count):
         name = f"{FIRST[at % len(FIRST)]} {LAST[at // len(FIRST) % len(LAST)]} {at + 1}"
         address = f"{name.lower().replace(' ', '.')}@example.com"
-        students.append(Student(name=name, email="" if at % 17 == 16 else address))
+        students.append(Student(name=name, email=address if (at + 1) % UNREACHABLE else ""))
     return students

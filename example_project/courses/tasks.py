@@ -1,6 +1,6 @@
-"""The stages of exporting and importing a course, as tasks that a course author can follow.
+"""The tasks of the site's workflows, with names that a course author understands.
 
-Arguments and results are JSON. A chapter and a lesson are named by a small dictionary that
+Arguments and results are JSON. A chapter or lesson is passed as a small dictionary that
 `courses.flows` makes: `title` and `blocks` are known at submission, so that each task has its
 name and its number of steps before it runs.
 """
@@ -35,11 +35,11 @@ Json = dict[str, Any]
 
 
 class MailError(Exception):
-    """A letter that cannot be sent, in words for whoever sends it."""
+    """A letter that cannot be sent; the message is written for its sender."""
 
 
 class CourseTask(UserTask):
-    """A stage whose `label` says, with the values of its arguments, what it does."""
+    """A task named by its `label`, a format string for its arguments."""
 
     abstract = True
     label = ""
@@ -47,11 +47,11 @@ class CourseTask(UserTask):
 
     @classmethod
     def generate_name(cls, arguments_dict: Json) -> str:
-        """The label, filled in."""
+        """Return the label with the arguments filled in."""
         return cls.label.format_map(arguments_dict)
 
-    def keep(self, name: str, path: Path, content_type: str) -> None:
-        """Leave the file at `path` to the user as an artifact."""
+    def add_file(self, name: str, path: Path, content_type: str) -> None:
+        """Store a copy of the file at `path` as an artifact."""
         with path.open("rb") as file:
             self.status.add_artifact(
                 name, file=File(file, name=path.name), content_type=content_type
@@ -59,18 +59,18 @@ class CourseTask(UserTask):
 
 
 class BlocksTask(CourseTask):
-    """A stage whose steps are the blocks of its lesson or chapter."""
+    """A task whose steps are the blocks of its lesson or chapter."""
 
     abstract = True
 
     @classmethod
     def calculate_total_steps(cls, arguments_dict: Json) -> int:
-        """One step for each block, but never none."""
+        """Return the number of blocks, or 1 if there are none."""
         part = arguments_dict.get("lesson") or arguments_dict["chapter"]
         return max(1, int(part["blocks"]))
 
-    def each(self, blocks: Sequence[olx.Block]) -> Iterator[olx.Block]:
-        """The blocks one after another, counted, at the pace of the demonstration."""
+    def track_blocks(self, blocks: Sequence[olx.Block]) -> Iterator[olx.Block]:
+        """Yield the blocks and count steps, with a pause of `EXAMPLE_PACE` before each."""
         for block in self.track(blocks):
             time.sleep(settings.EXAMPLE_PACE)
             yield block
@@ -78,9 +78,9 @@ class BlocksTask(CourseTask):
 
 @shared_task(bind=True, base=CourseTask, label="Unpack archive")
 def unpack_course(self: CourseTask, archive: str, source: str) -> None:
-    """Unpack `archive` into `source`, trusting nothing in it."""
+    """Unpack `archive`, which is not trusted, into `source`."""
     target = Path(source)
-    shutil.rmtree(target, ignore_errors=True)  # an earlier attempt's
+    shutil.rmtree(target, ignore_errors=True)  # left by an earlier attempt
     olx.unpack(Path(archive), target)
     files = sorted(path for path in target.rglob("*") if path.is_file())
     listing = "\n".join(path.relative_to(target).as_posix() for path in files)
@@ -89,10 +89,10 @@ def unpack_course(self: CourseTask, archive: str, source: str) -> None:
 
 @shared_task(bind=True, base=CourseTask, label="Read course structure")
 def read_structure(self: CourseTask, source: str) -> None:
-    """Read the whole course once, and leave its structure.
+    """Read the whole course and store its structure as an artifact.
 
-    Only what is wrong with the course as such fails this stage. What is wrong in a chapter is
-    told here, and fails that chapter's own tasks, so that all others are done meanwhile.
+    Only faults of the course itself fail this task. Faults in a chapter are listed in an artifact
+    and fail that chapter's own tasks, so that the other chapters are still processed.
     """
     course = olx.read_course(source)
     structure = {"key": course.key, "blocks": course.tree.counts(), "course": course.tree.as_dict()}
@@ -121,7 +121,7 @@ def export_lesson(self: BlocksTask, source: str, workspace: str, lesson: Json) -
     olx.stage(root, found[0].files, folder)
     for unit in found[0].children:
         olx.stage(root, unit.files, folder)
-    for block in self.each(found[0].components()):
+    for block in self.track_blocks(found[0].components()):
         olx.stage(root, block.all_files(), folder)
     report = counts_table(found[0].counts())
     self.status.add_artifact("Exported blocks", text=report, content_type="text/plain")
@@ -129,31 +129,31 @@ def export_lesson(self: BlocksTask, source: str, workspace: str, lesson: Json) -
 
 @shared_task(bind=True, base=CourseTask, label="Pack chapter")
 def pack_chapter(self: CourseTask, source: str, workspace: str, chapter: Json) -> str:
-    """Pack the chapter's staged files; returns where the part is."""
+    """Pack the chapter's staged files and return the path of the part."""
     root = olx.find_root(source)
     block = olx.read_chapter(root, chapter["url_name"])
     folder = _staging(workspace, chapter["url_name"])
     block.check()
     olx.stage(root, block.files, folder)
     part = olx.pack_chapter(block, folder, folder.with_name(f"{folder.name}.tar.gz"))
-    self.keep("Chapter", part.path, "application/gzip")
+    self.add_file("Chapter", part.path, "application/gzip")
     return str(part.path)
 
 
 @shared_task(bind=True, base=CourseTask, label="Assemble archive")
 def assemble(self: CourseTask, parts: list[str], source: str, workspace: str) -> Json:
-    """Make the course's archive of the chapters' parts and the files they share."""
+    """Write the course's archive from the chapters' parts and the shared files."""
     course = olx.read_course(source)
     course.tree.check()
     target = Path(workspace) / olx.archive_name(course)
     packed = olx.assemble(olx.find_root(source), course, [Path(part) for part in parts], target)
-    self.keep("Course archive", packed.path, "application/gzip")
+    self.add_file("Course archive", packed.path, "application/gzip")
     return {"archive": str(packed.path), "files": packed.files, "size": packed.size}
 
 
 @shared_task(bind=True, base=CourseTask, label="Verify archive")
 def verify(self: CourseTask, packed: Json, source: str) -> Json:
-    """Read the archive anew: every reference must resolve, and nothing may be missing."""
+    """Read the archive back; fail unless it is complete and every reference resolves."""
     course = olx.verify(Path(packed["archive"]), olx.read_course(source))
     report = (
         f"{course.title} ({course.key})\n"
@@ -166,7 +166,7 @@ def verify(self: CourseTask, packed: Json, source: str) -> Json:
 
 @shared_task(bind=True, base=CourseTask, label="Notify", allow_failure=True)
 def notify(self: CourseTask, result: Json, workspace: str) -> None:
-    """Write to the user that the export is ready, and clear the workspace."""
+    """Email the user that the export is ready, and remove the workspace."""
     workspaces.remove(Path(workspace))
     user = self.status.user
     subject = f"{result['title']} is exported"
@@ -177,9 +177,9 @@ def notify(self: CourseTask, result: Json, workspace: str) -> None:
 
 @shared_task(bind=True, base=BlocksTask, label="{chapter[title]}")
 def check_chapter(self: BlocksTask, source: str, chapter: Json) -> None:
-    """Read a chapter completely; fails with all that is wrong in it."""
+    """Read a chapter completely; fail with a list of its faults."""
     block = olx.read_chapter(source, chapter["url_name"])
-    for _ in self.each([part for lesson in block.children for part in lesson.components()]):
+    for _ in self.track_blocks([part for lesson in block.children for part in lesson.components()]):
         pass
     block.check()
     report = counts_table(block.counts())
@@ -188,7 +188,7 @@ def check_chapter(self: BlocksTask, source: str, chapter: Json) -> None:
 
 @shared_task(bind=True, base=CourseTask, label="Record course")
 def record_course(self: CourseTask, source: str, origin: str, workspace: str) -> Json:
-    """Note the course, all of which was found well, as imported by the user from `origin`."""
+    """Record the course, which must be sound, as imported by the user from `origin`."""
     course = olx.read_course(source)
     course.tree.check()
     Course.objects.update_or_create(
@@ -204,10 +204,10 @@ def record_course(self: CourseTask, source: str, origin: str, workspace: str) ->
 
 @shared_task(bind=True, base=CourseTask, label="{student[name]}", allow_failure=True)
 def mail_student(self: CourseTask, title: str, text: str, student: Student) -> bool:
-    """Write to one student."""
+    """Send the letter to one student."""
     time.sleep(settings.EXAMPLE_PACE)
     if not student["email"]:
-        raise MailError(f"{student['name']} has left no address")
+        raise MailError(f"{student['name']} has no email address")
     letter = f"Dear {student['name']},\n\n{text}\n"
     send_mail(f"News of {title}", letter, None, [student["email"]])
     return True
@@ -215,7 +215,7 @@ def mail_student(self: CourseTask, title: str, text: str, student: Student) -> b
 
 @shared_task(bind=True, base=CourseTask, label="Report")
 def report_mailing(self: CourseTask, sent: list[bool | None], names: list[str]) -> int:
-    """Say who was written to and who was not; returns how many were."""
+    """List the students who were not reached, and return the number of letters sent."""
     missed = [name for name, done in zip(names, sent, strict=True) if not done]
     lines = [f"{len(names) - len(missed)} of {plural(len(names), 'letter')} sent.", *missed]
     self.status.add_artifact("Mailing report", text="\n".join(lines), content_type="text/plain")
@@ -229,20 +229,20 @@ class VideoTask(CourseTask):
 
     @classmethod
     def calculate_total_steps(cls, arguments_dict: Json) -> int:
-        """One step for each frame."""
+        """Return the number of frames."""
         return int(arguments_dict["frames"])
 
 
 @shared_task(bind=True, base=VideoTask, label="Transcode {title}")
 def transcode(self: VideoTask, title: str, frames: int) -> None:
-    """Make an animated PNG of the video's frames, and leave it."""
+    """Write the video's frames to an animated PNG and store it as an artifact."""
     with tempfile.TemporaryFile() as file:
         video = AnimatedPNG(file, frames)
-        for at in self.track(range(frames)):
-            if at % 24 == 0:
-                self.status.set_state(f"Second {at // FRAMES_A_SECOND}")
+        for number in self.track(range(frames)):
+            if number % (2 * FRAMES_A_SECOND) == 0:
+                self.status.set_state(f"Second {number // FRAMES_A_SECOND}")
             time.sleep(settings.EXAMPLE_PACE / 4)
-            video.add(raw_frame(at))
+            video.add(raw_frame(number))
         video.close()
         file.seek(0)
         name = f"{quote(title, safe=' ')}.png"
@@ -250,5 +250,5 @@ def transcode(self: VideoTask, title: str, frames: int) -> None:
 
 
 def _staging(workspace: str, chapter: str) -> Path:
-    """The folder in which the files of one chapter are gathered."""
+    """Return the folder in which the files of a chapter are staged."""
     return Path(workspace) / f"chapter-{quote(chapter, safe='')}"

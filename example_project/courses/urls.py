@@ -1,4 +1,4 @@
-"""The addresses of the site's own pages."""
+"""The URLs of the site's own pages."""
 
 from django.contrib.auth.views import LogoutView
 from django.urls import path

@@ -18,21 +18,21 @@ CLIPS = {
     "Meteors in August": 45 * FRAMES_A_SECOND,
     "One night, dusk to dawn": 90 * FRAMES_A_SECOND,
 }
-"""The recordings that there are: titles, and numbers of frames."""
+"""The recordings that can be transcoded: frames by title."""
 _STARS = [(x * 73 % WIDTH, x * 41 % HEIGHT, x % 7) for x in range(90)]
 
 
-def raw_frame(at: int) -> bytes:
-    """Frame number `at` of the night sky, one byte for each pixel, row by row."""
+def raw_frame(number: int) -> bytes:
+    """Return a frame of the night sky, one byte for each pixel, row by row."""
     pixels = bytearray(WIDTH * HEIGHT)
     for x, y, rhythm in _STARS:
-        light = 150 + int(105 * math.sin(at / 4 + rhythm))
-        pixels[y * WIDTH + (x + at) % WIDTH] = max(0, min(255, light))
+        light = 150 + int(105 * math.sin(number / 4 + rhythm))
+        pixels[y * WIDTH + (x + number) % WIDTH] = max(0, min(255, light))
     return bytes(pixels)
 
 
 class AnimatedPNG:
-    """Writes frames to a file as they come; how many must be known before."""
+    """A writer of frames to a file; the number of frames must be known in advance."""
 
     def __init__(self, file: BinaryIO, frames: int) -> None:
         self._file, self._sequence = file, 0

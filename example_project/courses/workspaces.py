@@ -1,7 +1,7 @@
-"""Folders in which the tasks of one workflow work together, shared by all workers.
+"""Folders for the files of one workflow, which all workers share.
 
-One is removed when its workflow is through. That of a failed workflow stays, for it holds what
-re-running the failed part needs, until it is old.
+The last task of a workflow removes its workspace. That of a failed workflow stays until it is
+`MAX_AGE` old, because re-running the failed part needs its files.
 """
 
 import shutil
@@ -12,11 +12,11 @@ from uuid import uuid4
 from django.conf import settings
 
 MAX_AGE = 7 * 24 * 3600
-"""Seconds after which a workspace may go whatever became of its workflow."""
+"""Seconds after which a workspace is removed, whatever the state of its workflow."""
 
 
 def new() -> Path:
-    """A folder name for one workflow; the tasks make what they need in it."""
+    """Return the path of a new workspace, which its tasks create; remove old ones."""
     top = Path(settings.EXAMPLE_VAR) / "work"
     for old in top.glob("*"):
         if old.stat().st_mtime < time.time() - MAX_AGE:
@@ -25,5 +25,5 @@ def new() -> Path:
 
 
 def remove(workspace: Path) -> None:
-    """Delete `workspace` and all in it."""
+    """Delete `workspace` and everything in it."""
     shutil.rmtree(workspace, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""An embedded message broker: kombu's broker of files, made safe for several processes.
+"""An embedded message broker: kombu's filesystem transport, made safe for several processes.
 
-Kombu's own writes a message where consumers already look for it, and may hand it out half
-written; it is lost then. Here a message appears whole, by one renaming, is claimed by another,
-and messages come in the order they were sent.
+Kombu 5.7 `filesystem.Channel._put` writes a message where consumers already look for it; one that
+is read half-written is lost. Here a rename publishes the complete message and a second rename
+claims it, and messages are delivered in the order they were sent.
 
     BROKER_URL = "files://"  # with the transport options of kombu's "filesystem://"
 """
@@ -18,7 +18,7 @@ from kombu.utils.json import dumps, loads
 
 
 class Channel(filesystem.Channel):
-    """Messages are files named `<time>_<id>.<queue>.msg`, as in kombu's."""
+    """A channel whose messages are files named `<time>_<id>.<queue>.msg`, as in kombu's."""
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         name = f"{time.time_ns():020}_{uuid4()}.{queue}.msg"
@@ -42,7 +42,7 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """Kombu's transport with our channel."""
+    """The transport of this channel."""
 
     Channel = Channel
 

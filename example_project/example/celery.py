@@ -1,4 +1,4 @@
-"""The site's Celery application; its settings are Django's that begin with `CELERY_`."""
+"""The site's Celery application, configured by the Django settings that begin with `CELERY_`."""
 
 import os
 

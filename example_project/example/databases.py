@@ -1,4 +1,4 @@
-"""Django's settings of a database from one URL, as hosting services give it."""
+"""Django's database settings from a URL, as hosting services provide it."""
 
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -7,8 +7,11 @@ ENGINES = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql
 
 
 def database(url: str) -> dict[str, Any]:
-    """The settings for `url`: `postgres://user:password@host/name`, `mysql://...`,
-    `sqlite:////absolute/path` or `sqlite:///relative/path`.
+    """Return the settings of the database at `url`.
+
+    Args:
+        url: `postgres://user:password@host/name`, `mysql://...`, `sqlite:////absolute/path` or
+            `sqlite:///relative/path`.
     """
     parts = urlsplit(url)
     name = unquote(parts.path[1:])
@@ -16,8 +19,8 @@ def database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": name,
-            # With these, several processes write to one SQLite file without errors: a
-            # transaction takes its lock at once, and waits for it.
+            # So that several processes can write to one SQLite file without errors:
+            # a transaction takes the lock when it begins, and waits for it.
             "OPTIONS": {
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
                 "transaction_mode": "IMMEDIATE",

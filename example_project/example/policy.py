@@ -1,4 +1,4 @@
-"""What browsers may do with the site's pages: use what comes from the site itself, nothing else."""
+"""The Content-Security-Policy: pages use only what the site itself serves."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ POLICY = (
 def content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware; no inline script or style works under it, and the site needs none."""
+    """Add the policy to each response: middleware that forbids inline scripts and styles."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

@@ -1,9 +1,9 @@
-"""Settings of the example site. It needs no service: SQLite, and a message broker of files.
+"""Settings of the example site, which needs no service: SQLite and a message broker in files.
 
-From the environment, all optional:
+Environment variables, all optional:
 
-`EXAMPLE_VAR`     the folder of everything the site writes
-`EXAMPLE_PACE`    seconds to dwell on each block, so that one can watch
+`EXAMPLE_VAR`     the folder for everything the site writes
+`EXAMPLE_PACE`    seconds to pause before each block, so that progress can be watched
 `DATABASE_URL`    `postgres://user:password@host/name`, `mysql://...`, `sqlite:///...`
 `BROKER_URL`      `redis://...`, `amqp://...`
 `RESULT_BACKEND`  `redis://...`, ...
@@ -80,7 +80,7 @@ STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
 MEDIA_ROOT = EXAMPLE_VAR / "media"
-"""Where the artifacts are: not served as they are, for they belong to one user each."""
+"""The folder of artifacts; no MEDIA_URL, because each belongs to one user."""
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

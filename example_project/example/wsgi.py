@@ -1,4 +1,4 @@
-"""The site for a WSGI server."""
+"""The site's WSGI application."""
 
 import os
 

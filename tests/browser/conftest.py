@@ -1,7 +1,7 @@
-"""A real Chromium before a live server: fixtures of the browser tests.
+"""Fixtures of the browser tests: a real Chromium and a live server.
 
-Playwright drives the Chromium that the machine has (Debian: ``apt install chromium``), or the one
-in ``TEST_CHROMIUM``.
+Playwright drives the installed Chromium (Debian: ``apt install chromium``), or the one that
+``TEST_CHROMIUM`` names.
 """
 
 import os
@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.helpers import a_user
 from user_workflows.models import UserTaskStatus
 
-# Playwright's synchronous API keeps an event loop in this thread; nothing here runs in it.
+# Playwright's synchronous API keeps an event loop in this thread, which makes Django take
+# the tests for asynchronous code.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 ARGUMENTS = [
@@ -55,11 +56,11 @@ def learner(transactional_db: None) -> Any:
 def visit(
     chromium: Browser, live_server: Any, learner: Any
 ) -> Iterator[Callable[..., BrowserContext]]:
-    """Browser contexts in which the learner is logged in; fails on what a page complains of."""
+    """Make browser contexts with the learner logged in; fail on script and policy errors."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    errors: list[str] = []
 
-    def made(**options: Any) -> BrowserContext:
+    def new_context(**options: Any) -> BrowserContext:
         client = Client()
         client.force_login(learner)
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
@@ -67,30 +68,30 @@ def visit(
         cookie = {"name": name, "value": client.cookies[name].value, "url": live_server.url}
         context.add_cookies([cookie])  # type: ignore[list-item]
         context.set_default_timeout(15_000)
-        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        context.on("weberror", lambda error: errors.append(str(error.error)))
         context.on(
             "console",
-            lambda m: complaints.append(m.text) if "Content Security Policy" in m.text else None,
+            lambda m: errors.append(m.text) if "Content Security Policy" in m.text else None,
         )
         contexts.append(context)
         return context
 
-    yield made
+    yield new_context
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 @pytest.fixture
 def browse(visit: Callable[..., BrowserContext], live_server: Any) -> Callable[..., Page]:
-    """Opens an address, or the page of a workflow."""
+    """Open a path, or the page of a workflow."""
 
-    def opened(where: UserTaskStatus | str, **options: Any) -> Page:
+    def open_page(target: UserTaskStatus | str, **options: Any) -> Page:
         page = visit(**options).new_page()
-        path = where if isinstance(where, str) else where.get_absolute_url()
-        answer = page.goto(live_server.url + path)
-        assert answer and answer.ok, answer
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        path = target if isinstance(target, str) else target.get_absolute_url()
+        response = page.goto(live_server.url + path)
+        assert response and response.ok, response
+        assert "default-src 'none'" in response.headers["content-security-policy"]
         return page
 
-    return opened
+    return open_page

@@ -1,6 +1,6 @@
-"""Pictures of the pages for the documentation: ``pytest tests/browser/screenshots.py -m browser``.
+"""Screenshots for the documentation: ``pytest tests/browser/screenshots.py -m browser``.
 
-They are written to ``docs/images``, or to the folder in ``SCREENSHOTS``.
+They are written to ``docs/images``, or to the folder that ``SCREENSHOTS`` names.
 """
 
 import os
@@ -56,7 +56,7 @@ def test_picture_of_the_list(learner: Any, browse: Callable[..., Page]) -> None:
     page.screenshot(path=FOLDER / "list.png", full_page=True)
 
 
-def test_picture_of_a_question(learner: Any, browse: Callable[..., Page]) -> None:
+def test_picture_of_the_cancel_dialog(learner: Any, browse: Callable[..., Page]) -> None:
     page = browse(scenes.midway(learner))
     page.get_by_role("link", name="Cancel", exact=True).first.click()
     page.get_by_role("dialog").wait_for()

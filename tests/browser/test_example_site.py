@@ -1,6 +1,6 @@
-"""The example site as its users meet it: `manage.py demo`, with its own worker, and a browser.
+"""The example site in a browser: served by `manage.py demo`, with a worker of its own.
 
-With ``DATABASE_URL``, ``BROKER_URL`` and ``RESULT_BACKEND`` in the environment it runs on these.
+The site uses the services in ``DATABASE_URL``, ``BROKER_URL`` and ``RESULT_BACKEND``, if set.
 """
 
 import json
@@ -25,8 +25,8 @@ from tests.example.samples import ROOT, SAMPLE, write
 from tests.example.terminal import Terminal
 
 SITE = ROOT / "example_project"
-PATIENCE = 30_000
-"""Milliseconds that work may take before it counts as hanging."""
+TIMEOUT = 30_000
+"""Milliseconds that a workflow may take."""
 ADD_USERS = """
 import sys, django
 django.setup()
@@ -35,13 +35,13 @@ for name in sys.argv[1:]:
     User.objects.filter(username=name).delete()
     User.objects.create_user(name, password=f"{name}-password")
 """
-#: One for each test that starts something, so that no test finds another's work under way.
+#: One user for each test that starts a workflow, so that no test finds another's running.
 USERS = ["ada", "ben", "chen", "dina", "emeka", "fatima", "grace", "hugo", "ines"]
 
 
 @pytest.fixture(scope="module")
 def academy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the site, served by a process of its own that stays on its terminal."""
+    """Run the demo on a terminal, where it goes on serving the site; yield the site's URL."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "example.settings",
         "EXAMPLE_VAR": str(tmp_path_factory.mktemp("academy")),
@@ -53,7 +53,7 @@ def academy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         [sys.executable, "-u", "manage.py", "demo"],
         cwd=SITE,
         env=environment,
-        stdout=terminal.its,
+        stdout=terminal.process_end,
         stderr=subprocess.STDOUT,
     )
     try:
@@ -61,7 +61,7 @@ def academy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         subprocess.run(
             [sys.executable, "-c", ADD_USERS, *USERS], cwd=SITE, env=environment, check=True
         )
-        found = re.search(r"The site goes on at (http://\S+)/ until", terminal.text)
+        found = re.search(r"The site is served at (http://\S+)/ until", terminal.text)
         assert found
         yield found[1]
     finally:
@@ -71,7 +71,7 @@ def academy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass
 class Visitor:
-    """Somebody with a browser of his own."""
+    """A user with a browser."""
 
     page: Page
     site: str
@@ -87,7 +87,7 @@ class Visitor:
         return self.page.locator(f"form#{kind}")
 
     def start(self, kind: str, **fields: str) -> str:
-        """Fill in one of the forms and send it; returns the address of the workflow's page."""
+        """Fill in and send a form; return the URL of the workflow's page."""
         form = self.form(kind)
         for label, value in fields.items():
             form.get_by_label(label).select_option(value)
@@ -109,36 +109,36 @@ class Visitor:
         )
 
     def fits(self) -> bool:
-        """Whether nothing is wider than the window."""
+        """Return whether nothing is wider than the window."""
         root = "document.documentElement"
         return bool(self.page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"))
 
 
 @pytest.fixture
 def visitor(chromium: Browser, academy: str) -> Iterator[Callable[..., Visitor]]:
-    """Opens a browser, logged in or not; fails on what a page complains of."""
+    """Make visitors, logged in if named; fail on script and console errors."""
     contexts = []
-    complaints: list[str] = []
+    errors: list[str] = []
 
-    def made(name: str = "", **options: Any) -> Visitor:
+    def new_visitor(name: str = "", **options: Any) -> Visitor:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        context.set_default_timeout(TIMEOUT)
+        context.on("weberror", lambda error: errors.append(str(error.error)))
         context.on(
             "console",
-            lambda said: complaints.append(said.text) if said.type == "error" else None,
+            lambda message: errors.append(message.text) if message.type == "error" else None,
         )
-        found = Visitor(context.new_page(), academy)
+        visitor = Visitor(context.new_page(), academy)
         if name:
-            found.log_in(name)
-        return found
+            visitor.log_in(name)
+        return visitor
 
-    expect.set_options(timeout=PATIENCE)
-    yield made
+    expect.set_options(timeout=TIMEOUT)
+    yield new_visitor
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 def archive(folder: Path) -> Path:
@@ -148,7 +148,7 @@ def archive(folder: Path) -> Path:
     return path
 
 
-def test_an_export_moves_without_reload_and_leaves_its_archive(visitor, academy, tmp_path):
+def test_export_updates_without_reload_and_offers_its_archive(visitor, academy, tmp_path):
     visitor = visitor()
     page = visitor.page
     page.goto(academy)
@@ -156,7 +156,7 @@ def test_an_export_moves_without_reload_and_leaves_its_archive(visitor, academy,
     visitor.start("export", Course="Watching the Night Sky")
     page.evaluate("window.wasNotReloaded = true")
 
-    # The bar moves from one number to others, and the state changes, before our eyes.
+    # The progress bar takes values between the first and the last, and the state changes.
     bar = page.get_by_role("progressbar").first
     seen = set()
     while "Succeeded" not in visitor.state.inner_text():
@@ -168,7 +168,7 @@ def test_an_export_moves_without_reload_and_leaves_its_archive(visitor, academy,
     expect(visitor.row("Notify")).to_contain_text("Succeeded")
     expect(page.locator(".uw-chip:visible")).to_have_text(["All17", "Succeeded17"])
 
-    # All results at once, and the one that matters.
+    # All artifacts as one download, and the course archive alone.
     with page.expect_download() as download:
         page.get_by_role("link", name="Download all", exact=True).click()
     with zipfile.ZipFile(download.value.path()) as archive:
@@ -183,7 +183,7 @@ def test_an_export_moves_without_reload_and_leaves_its_archive(visitor, academy,
     assert page.evaluate("window.wasNotReloaded")
 
 
-def test_a_broken_course_says_where_it_is_broken(visitor, tmp_path):
+def test_import_of_a_broken_course_shows_the_place_of_its_fault(visitor, tmp_path):
     visitor = visitor("ada")
     page = visitor.page
     visitor.upload(archive(write(tmp_path / "broken", html__h1=None)))
@@ -197,7 +197,7 @@ def test_a_broken_course_says_where_it_is_broken(visitor, tmp_path):
     expect(visitor.row("Week 2")).to_contain_text("Succeeded")
     expect(visitor.row("Record course")).to_contain_text("Skipped")
 
-    # It was not imported; mended, it is, and can then be exported.
+    # It was not imported. When it is corrected, it is imported and can be exported.
     page.get_by_role("link", name="Studio").click()
     choices = visitor.form("export").get_by_label("Course")
     expect(choices.locator("option")).to_have_text(["Watching the Night Sky"])
@@ -208,7 +208,7 @@ def test_a_broken_course_says_where_it_is_broken(visitor, tmp_path):
     expect(visitor.state).to_have_text("Succeeded")
 
 
-def test_what_is_no_archive_is_told_at_the_field(visitor, tmp_path):
+def test_upload_that_is_no_archive_shows_an_error_at_the_field(visitor, tmp_path):
     visitor = visitor("ada")
     path = tmp_path / "notes.tar.gz"
     path.write_text("no archive")
@@ -222,7 +222,7 @@ def test_what_is_no_archive_is_told_at_the_field(visitor, tmp_path):
     )
 
 
-def test_a_mailing_is_canceled(visitor):
+def test_canceled_mailing_shows_its_pending_tasks_as_canceled(visitor):
     visitor = visitor("ben")
     page = visitor.page
     visitor.start("mail")
@@ -237,7 +237,7 @@ def test_a_mailing_is_canceled(visitor):
     expect(page.get_by_role("region", name="Recent work")).to_contain_text("Canceled")
 
 
-def test_a_double_click_starts_one_export(visitor):
+def test_double_click_starts_one_export(visitor):
     visitor = visitor("chen")
     page = visitor.page
     visitor.form("export").get_by_role("button").dblclick()
@@ -251,7 +251,7 @@ def test_a_double_click_starts_one_export(visitor):
     expect(page.get_by_role("link", name="Export Watching the Night Sky")).to_have_count(1)
 
 
-def test_all_works_without_javascript(visitor):
+def test_site_without_javascript_works(visitor):
     visitor = visitor("dina", java_script_enabled=False)
     page = visitor.page
     visitor.start("transcode", Video="One night, dusk to dawn")
@@ -278,7 +278,7 @@ def test_all_works_without_javascript(visitor):
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
-def test_it_fits_on_a_small_screen(visitor, academy):
+def test_site_on_a_small_screen_does_not_scroll_sideways(visitor, academy):
     visitor = visitor(viewport={"width": 320, "height": 640}, color_scheme="dark")
     page = visitor.page
     page.goto(academy)
@@ -296,7 +296,7 @@ def test_it_fits_on_a_small_screen(visitor, academy):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_serious_for_axe(visitor, academy, tmp_path, theme):
+def test_site_has_no_serious_axe_violations(visitor, academy, tmp_path, theme):
     visitor = visitor(color_scheme=theme, reduced_motion="reduce")
     page = visitor.page
     page.goto(academy)
@@ -321,7 +321,7 @@ def test_nothing_serious_for_axe(visitor, academy, tmp_path, theme):
     assert_accessible(page)
 
 
-def test_the_home_page_follows_what_runs(visitor):
+def test_home_page_updates_while_a_workflow_runs(visitor):
     visitor = visitor("fatima")
     page = visitor.page
     visitor.start("transcode", Video="A tour of the Moon")
@@ -334,7 +334,7 @@ def test_the_home_page_follows_what_runs(visitor):
     assert page.evaluate("window.wasNotReloaded")
 
 
-def test_nobody_sees_the_work_of_another(visitor):
+def test_workflow_and_files_of_another_user_are_not_found(visitor):
     grace, hugo = visitor("grace"), visitor("hugo")
     address = grace.start("transcode", Video="A tour of the Moon")
     expect(grace.state).to_have_text("Succeeded")
@@ -346,7 +346,7 @@ def test_nobody_sees_the_work_of_another(visitor):
     expect(hugo.page.get_by_text("You have not started anything yet")).to_be_visible()
 
 
-def test_an_export_is_started_by_keyboard_alone(visitor, academy):
+def test_export_is_started_by_keyboard(visitor, academy):
     visitor = visitor()
     page = visitor.page
     page.goto(academy)

@@ -1,4 +1,4 @@
-"""An open page moves by itself, and stays as its reader has arranged it."""
+"""Live updates of open pages, which keep focus, scroll position and open branches."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def row(page: Page, node: UserTaskStatus) -> Any:
 
 
 def mark(page: Page) -> None:
-    """So that a reload would be noticed."""
+    """Mark the page, so that a reload is detected."""
     page.evaluate("window.unloaded = false")
 
 
@@ -34,7 +34,7 @@ def polls(page: Page) -> list[Request]:
     return found
 
 
-def test_a_workflow_moves_without_reload(learner: Any, browse: Browse) -> None:
+def test_workflow_page_updates_without_reload(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     mark(page)
@@ -54,7 +54,7 @@ def test_a_workflow_moves_without_reload(learner: Any, browse: Browse) -> None:
     assert_not_reloaded(page)
 
 
-def test_the_list_and_the_tag_move_without_reload(learner: Any, browse: Browse) -> None:
+def test_list_and_template_tag_update_without_reload(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse("/tasks/")
     widget = browse(f"/widget/{root.pk}/")
@@ -67,7 +67,7 @@ def test_the_list_and_the_tag_move_without_reload(learner: Any, browse: Browse) 
         assert_not_reloaded(each)
 
 
-def test_polling_stops_when_it_is_settled(learner: Any, browse: Browse) -> None:
+def test_polling_stops_when_the_workflow_is_settled(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     found = polls(page)
@@ -84,14 +84,14 @@ def test_polling_stops_when_it_is_settled(learner: Any, browse: Browse) -> None:
     assert found == []
 
 
-def test_rows_out_of_sight_are_right_when_they_are_seen(learner: Any, browse: Browse) -> None:
+def test_rows_out_of_view_are_updated_when_scrolled_into_view(learner: Any, browse: Browse) -> None:
     root = many(48, learner)
     begin(root, "Mail 0")
     page = browse(root, viewport={"width": 1000, "height": 300})
     begin(root, "Mail 47")
     expect(page.locator(".uw-head")).to_contain_text("2 running")
     last = row(page, part(root, "Mail 47"))
-    expect(last).to_contain_text("Pending")  # Nobody looks at it.
+    expect(last).to_contain_text("Pending")  # It is out of view.
     last.scroll_into_view_if_needed()
     expect(last).to_contain_text("In Progress")
     page.evaluate("window.scrollTo(0, 0)")
@@ -103,7 +103,7 @@ def test_rows_out_of_sight_are_right_when_they_are_seen(learner: Any, browse: Br
     expect(last).not_to_contain_text("Canceling")
 
 
-def test_focus_expansion_scroll_and_selection_survive(learner: Any, browse: Browse) -> None:
+def test_update_keeps_focus_expansion_scroll_and_selection(learner: Any, browse: Browse) -> None:
     root = many(120, learner, size=2)
     begin(root, "Part 2.0", "Part 90.0")
     page = browse(root)
@@ -135,7 +135,7 @@ def test_focus_expansion_scroll_and_selection_survive(learner: Any, browse: Brow
     expect(row(page, part(root, "Part 2.0"))).to_be_hidden()
 
 
-def test_a_button_does_not_turn_into_another_one(learner: Any, browse: Browse) -> None:
+def test_focused_button_does_not_turn_into_another_one(learner: Any, browse: Browse) -> None:
     root = many(3, learner)
     begin(root, "Prepare")
     page = browse(root)
@@ -151,7 +151,7 @@ def test_a_button_does_not_turn_into_another_one(learner: Any, browse: Browse) -
     expect(delete).not_to_be_focused()
 
 
-def test_a_hidden_tab_does_not_ask(learner: Any, browse: Browse) -> None:
+def test_hidden_tab_does_not_poll(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     found = polls(page)
@@ -162,7 +162,7 @@ def test_a_hidden_tab_does_not_ask(learner: Any, browse: Browse) -> None:
         document.dispatchEvent(new Event("visibilitychange"));
     }"""
     page.evaluate(hide, True)
-    page.wait_for_timeout(300)  # What was under way.
+    page.wait_for_timeout(300)  # For a poll that was already sent.
     count = len(found)
     end(root, "Render The Moon")
     page.wait_for_timeout(2500)
@@ -171,7 +171,7 @@ def test_a_hidden_tab_does_not_ask(learner: Any, browse: Browse) -> None:
     expect(row(page, part(root, "Render The Moon"))).to_contain_text("Succeeded")
 
 
-def test_it_asks_less_often_while_nothing_happens(learner: Any, browse: Browse) -> None:
+def test_polling_slows_down_while_nothing_changes(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     page.clock.install()
@@ -184,7 +184,7 @@ def test_it_asks_less_often_while_nothing_happens(learner: Any, browse: Browse) 
     assert any(request.headers.get("if-none-match") for request in found)
 
 
-def test_a_lost_connection_is_told_and_found_again(learner: Any, browse: Browse) -> None:
+def test_lost_connection_shows_a_banner_until_it_is_back(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     mark(page)
@@ -199,7 +199,7 @@ def test_a_lost_connection_is_told_and_found_again(learner: Any, browse: Browse)
     assert_not_reloaded(page)
 
 
-def test_deleted_or_logged_out_while_open(learner: Any, browse: Browse) -> None:
+def test_open_page_says_that_it_was_deleted_or_logged_out(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     other = browse(root)
@@ -213,7 +213,7 @@ def test_deleted_or_logged_out_while_open(learner: Any, browse: Browse) -> None:
     assert found == []
 
 
-def test_a_task_that_grows_shows_its_children(learner: Any, browse: Browse) -> None:
+def test_spawned_task_appears_below_its_parent(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     parent = part(root, "Deep sky")
@@ -228,7 +228,7 @@ def test_a_task_that_grows_shows_its_children(learner: Any, browse: Browse) -> N
     expect(page.locator(".uw-head")).to_contain_text("27 of 55 steps")
 
 
-def test_durations_tick(learner: Any, browse: Browse) -> None:
+def test_duration_of_a_running_task_advances(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     cell = row(page, part(root, "Render The Moon")).locator("[data-uw-elapsed]")
@@ -238,7 +238,7 @@ def test_durations_tick(learner: Any, browse: Browse) -> None:
 
 
 @pytest.mark.parametrize("motion", ["reduce", "no-preference"])
-def test_bars_move_smoothly_unless_motion_is_unwanted(
+def test_bars_are_animated_unless_reduced_motion_is_preferred(
     motion: str, learner: Any, browse: Browse
 ) -> None:
     page = browse(midway(learner), reduced_motion=motion)
@@ -248,15 +248,15 @@ def test_bars_move_smoothly_unless_motion_is_unwanted(
     assert ("0.5s" in durations) is (motion == "no-preference")
 
 
-def test_nothing_is_injected_by_a_delta(learner: Any, browse: Browse) -> None:
+def test_update_escapes_texts(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
-    evil = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
-    UserTaskStatus.objects.filter(pk=part(root, "Render The Moon").pk).update(name=evil)
-    task = UserTaskStatus.objects.get(name=evil)
-    task.set_state(evil)
-    task.add_artifact(evil, text=evil)
-    task.fail(evil)
+    html = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
+    UserTaskStatus.objects.filter(pk=part(root, "Render The Moon").pk).update(name=html)
+    task = UserTaskStatus.objects.get(name=html)
+    task.set_state(html)
+    task.add_artifact(html, text=html)
+    task.fail(html)
     for place in (row(page, task), page.locator(".uw-failures"), page.locator(".uw-artifacts")):
         expect(place).to_contain_text("<img src=x")
     page.wait_for_timeout(300)

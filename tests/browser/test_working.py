@@ -1,4 +1,4 @@
-"""Working with the pages: by keyboard, without scripts, on a phone; canceling, deep links."""
+"""Pages in use: keyboard, no JavaScript, small windows, canceling, deep links, accessibility."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def press(page: Page, keys: str) -> str:
     return focused(page)
 
 
-def test_the_tree_by_keyboard_alone(learner: Any, browse: Browse) -> None:
+def test_tree_is_navigated_by_keyboard(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     page.locator(".uw-search button").focus()
@@ -68,7 +68,7 @@ def assert_visible_focus(page: Page) -> None:
     assert "solid" in style
 
 
-def test_branches_and_pages_are_fetched(learner: Any, browse: Browse) -> None:
+def test_branches_and_further_rows_are_fetched_on_demand(learner: Any, browse: Browse) -> None:
     root = many(120, learner, size=2)
     page = browse(root)
     mark(page)
@@ -91,7 +91,7 @@ def test_branches_and_pages_are_fetched(learner: Any, browse: Browse) -> None:
     assert_not_reloaded(page)
 
 
-def test_a_failed_path_opens(learner: Any, browse: Browse) -> None:
+def test_link_to_a_failed_task_opens_its_branch(learner: Any, browse: Browse) -> None:
     root = many(120, learner, size=2)
     for number in range(60, 64):
         begin(root, f"Part {number}.0")
@@ -102,13 +102,13 @@ def test_a_failed_path_opens(learner: Any, browse: Browse) -> None:
     expect(row(page, failed)).to_be_focused()
     expect(row(page, failed)).to_be_in_viewport()
     expect(row(page, failed)).to_contain_text("Failed")
-    deep = browse(failed)  # Its own address, with nothing but a fragment.
+    deep = browse(failed)  # The URL of a node is that of its root with a fragment.
     expect(row(deep, failed)).to_be_focused()
     nowhere = browse(f"{root.get_absolute_url()}#node-{root.uuid.hex}")
     expect(nowhere.locator(".uw-head")).to_be_visible()
 
 
-def test_the_graph_leads_to_rows(learner: Any, browse: Browse) -> None:
+def test_box_of_the_graph_links_to_its_row(learner: Any, browse: Browse) -> None:
     root = scenes.failed(learner)
     page = browse(root)
     page.get_by_role("link", name="Graph").click()
@@ -117,7 +117,7 @@ def test_the_graph_leads_to_rows(learner: Any, browse: Browse) -> None:
     expect(row(page, task)).to_be_focused()
 
 
-def test_canceling_in_a_dialog(learner: Any, browse: Browse) -> None:
+def test_dialog_states_the_effects_and_cancels(learner: Any, browse: Browse) -> None:
     root = midway(learner)
     page = browse(root)
     mark(page)
@@ -139,7 +139,7 @@ def test_canceling_in_a_dialog(learner: Any, browse: Browse) -> None:
     assert_not_reloaded(page)
 
 
-def test_without_a_script(learner: Any, browse: Browse) -> None:
+def test_pages_without_javascript_work(learner: Any, browse: Browse) -> None:
     root = many(60, learner, size=2)
     begin(root, "Part 1.0")
     page = browse(root, java_script_enabled=False)
@@ -163,8 +163,10 @@ def test_without_a_script(learner: Any, browse: Browse) -> None:
 
 @pytest.mark.parametrize("scene", [scenes.failed, scenes.midway, scenes.canceled])
 @pytest.mark.parametrize("width", [320, 640])
-def test_small_windows(width: int, scene: Any, learner: Any, browse: Browse) -> None:
-    """320 px, and 1280 px at 200 %."""
+def test_pages_in_small_windows_do_not_scroll_sideways(
+    width: int, scene: Any, learner: Any, browse: Browse
+) -> None:
+    """A width of 320 px, and of 1280 px at a zoom of 200 %."""
     root = scene(learner)
     UserTaskStatus.objects.filter(pk=part(root, "Render Planets").pk).update(name="x" * 120)
     part(root, "Read the course").add_artifact("y" * 120, url="https://example.com/" + "z" * 300)
@@ -178,7 +180,7 @@ def test_small_windows(width: int, scene: Any, learner: Any, browse: Browse) -> 
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_serious_for_axe(theme: str, learner: Any, browse: Browse) -> None:
+def test_pages_have_no_serious_axe_violations(theme: str, learner: Any, browse: Browse) -> None:
     root = scenes.failed(learner)
     scenes.canceled(learner)
     scenes.settled(export(learner))
@@ -206,7 +208,7 @@ def assert_accessible(page: Page) -> None:
     assert serious == [], page.url
 
 
-def test_the_theme_of_the_site_wins(learner: Any, browse: Browse) -> None:
+def test_theme_of_the_site_overrides_the_browsers(learner: Any, browse: Browse) -> None:
     page = browse(midway(learner), color_scheme="light")
     surface = "getComputedStyle(document.querySelector('.uw-card')).backgroundColor"
     assert page.evaluate(surface) == "rgb(255, 255, 255)"
@@ -216,14 +218,14 @@ def test_the_theme_of_the_site_wins(learner: Any, browse: Browse) -> None:
     assert dark.evaluate(surface) == "rgb(23, 29, 38)"
 
 
-def test_what_a_screen_reader_is_told(learner: Any, browse: Browse) -> None:
+def test_accessibility_tree_has_names_values_and_levels(learner: Any, browse: Browse) -> None:
     root = scenes.failed(learner)
     page = browse(root)
     chapter = row(page, part(root, "Planets"))
     session = page.context.new_cdp_session(page)
     tree = session.send("Accessibility.getFullAXTree")["nodes"]
 
-    def told(role: str, name: str) -> dict[str, Any]:
+    def properties(role: str, name: str) -> dict[str, Any]:
         for node in tree:
             texts = (node.get("role", {}).get("value"), node.get("name", {}).get("value", ""))
             if texts[0] == role and texts[1].startswith(name):
@@ -231,13 +233,13 @@ def test_what_a_screen_reader_is_told(learner: Any, browse: Browse) -> None:
                 return {**values, "value": node.get("value", {}).get("value")}
         raise AssertionError(f"no {role} {name}")
 
-    bar = told("progressbar", root.name)
+    bar = properties("progressbar", root.name)
     assert (bar["valuemin"], bar["valuemax"]) == (0, 53)
     assert bar["value"] == 31
-    # Chromium's protocol leaves this text out.
+    # Chromium's protocol leaves out aria-valuetext.
     spoken = page.get_by_role("progressbar", name=root.name).first
     expect(spoken).to_have_attribute("aria-valuetext", "31 of 53 steps, 2 failed")
-    line = told("row", "Planets: Failed, 2 of 9 steps, 1 failed")
+    line = properties("row", "Planets: Failed, 2 of 9 steps, 1 failed")
     assert line["level"] == 4 and line["expanded"] is True
     assert chapter.get_attribute("aria-posinset") == "4"
     assert chapter.get_attribute("aria-setsize") == "5"

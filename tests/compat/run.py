@@ -1,12 +1,12 @@
 """Run django-user-tasks' own test suite against this library.
 
-    python tests/compat/run.py                       # what passes today, protocols 1 and 2
+    python tests/compat/run.py                       # all modules, protocols 1 and 2
     python tests/compat/run.py --protocol 2 test_models test_rest_api
-    python tests/compat/run.py --package user_tasks  # against the original: is this harness right?
+    python tests/compat/run.py --package user_tasks  # the original itself, to check this script
 
-The suite is taken from the source distribution on PyPI, copied into a temporary directory with
-``user_tasks`` replaced by ``user_workflows``, put beside the site in ``tests/compat/site`` and run
-there by pytest. What is left out, and why, stands in ``LEFT_OUT``.
+The suite is taken from the source distribution on PyPI, with ``user_tasks`` replaced by
+``user_workflows``. It is copied to a temporary directory, beside the site in ``tests/compat/site``,
+and run there by pytest. ``SKIPPED`` lists the tests that are skipped, with the reasons.
 """
 
 import argparse
@@ -37,36 +37,36 @@ DEFAULT_MODULES = [
     "test_tasks",
 ]
 
-LEFT_OUT = {
+SKIPPED = {
     **dict.fromkeys(
         (
             "test_serializers.py::TestStatusSerializer::test_output",
             "test_serializers.py::TestStatusSerializer::test_output_with_artifact",
             "test_serializers.py::TestArtifactSerializer",
         ),
-        "compares whole answers, which have more fields here",
+        "compares whole responses, which have more fields here",
     ),
-    "test_signals.py::TestUtils": "unit tests of its private helpers for message protocol 2",
+    "test_signals.py::TestUtils": "tests its private helpers for message protocol 2",
     "test_storages.py::TestUserTaskStatus::test_storage_from_storages_dict": (
-        "patches an alias into the app's settings object that the site's STORAGES lack"
+        "patches a storage alias into the app's settings that is not in STORAGES"
     ),
 }
 
 
 def download() -> Path:
-    """Return the source distribution, fetched from PyPI the first time."""
+    """Return the path of the source distribution; download it from PyPI the first time."""
     sdist = CACHE / "django_user_tasks-4.0.0.tar.gz"
     if not sdist.exists():
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         pip += ["--no-binary", "django-user-tasks", "--dest", str(CACHE), REQUIREMENT]
         subprocess.run(pip, check=True)
     if hashlib.sha256(sdist.read_bytes()).hexdigest() != SHA256:
-        raise SystemExit(f"{sdist} is not the file that was released as {REQUIREMENT}")
+        raise SystemExit(f"{sdist} is not the released {REQUIREMENT}: its checksum differs")
     return sdist
 
 
 def copy_suite(sdist: Path, package: str, target: Path) -> None:
-    """Put the suite's test modules, with the package renamed, and our site into ``target``."""
+    """Copy the suite's modules, with the package renamed, and our site to ``target``."""
     with tarfile.open(sdist) as archive:
         for member in archive:
             path = Path(member.name)
@@ -80,11 +80,11 @@ def copy_suite(sdist: Path, package: str, target: Path) -> None:
 
 
 def run_suite(target: Path, package: str, protocol: str, modules: list[str]) -> bool:
-    """Run the modules with pytest in a process of their own; true if everything passed."""
+    """Run the modules with pytest in another process and return whether all passed."""
     command = [sys.executable, "-m", "pytest", "-c", "/dev/null", "--rootdir", str(target)]
     command += ["-p", "no:cacheprovider", "-q", "-rs", "--timeout", "120"]
     if package != ORIGINAL:
-        command += [option for test in LEFT_OUT for option in ("--deselect", test)]
+        command += [option for test in SKIPPED for option in ("--deselect", test)]
     environment = {
         **os.environ,
         "COMPAT_PACKAGE": package,
@@ -98,15 +98,17 @@ def run_suite(target: Path, package: str, protocol: str, modules: list[str]) -> 
 
 
 def main() -> int:
-    """Run the chosen modules under each chosen protocol."""
-    parser = argparse.ArgumentParser(description="Run django-user-tasks' tests against us.")
+    """Run the chosen modules under each chosen protocol and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Run django-user-tasks' tests against this library."
+    )
     parser.add_argument("modules", nargs="*", default=DEFAULT_MODULES, metavar="test_module")
     parser.add_argument("--protocol", choices=["1", "2"], action="append")
     parser.add_argument("--package", default="user_workflows")
     options = parser.parse_args()
 
-    for test, reason in LEFT_OUT.items():
-        print(f"left out: {test}: {reason}")
+    for test, reason in SKIPPED.items():
+        print(f"skipped: {test}: {reason}")
     passed = True
     with tempfile.TemporaryDirectory(prefix="compat-") as directory:
         target = Path(directory)

@@ -1,4 +1,4 @@
-"""Courses for tests: a small one, the one that ships, and the real one where it is at hand."""
+"""Courses for tests: a small one, the one that ships, and a real one if there is one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write(root: Path, files: dict[str, str] | None = None, **changed: str | None
 
 
 def real_course() -> Path:
-    """The Open edX Demo Course, which is not part of this project; skips without it."""
+    """Return the path of the Open edX Demo Course, or skip: it is not part of this project."""
     default = ROOT.parent / "shared" / "data" / "openedx-demo-course.tar.gz"
     path = Path(os.environ.get("OLX_COURSE") or default)
     if not path.exists():

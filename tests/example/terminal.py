@@ -1,4 +1,4 @@
-"""A terminal that a test holds."""
+"""A pseudo-terminal for a process under test."""
 
 import os
 import pty
@@ -6,14 +6,14 @@ import time
 
 
 class Terminal:
-    """What a process writes to it is read while somebody waits for words."""
+    """A terminal: the process writes to ``process_end``, and `wait_for` reads it into ``text``."""
 
     def __init__(self) -> None:
-        self.ours, self.its = pty.openpty()
+        self.test_end, self.process_end = pty.openpty()
         self.text = ""
 
-    def wait_for(self, words: str, seconds: float = 90) -> None:
+    def wait_for(self, text: str, seconds: float = 90) -> None:
         end = time.monotonic() + seconds
-        while words not in self.text:
+        while text not in self.text:
             assert time.monotonic() < end, self.text
-            self.text += os.read(self.ours, 65536).decode(errors="replace")
+            self.text += os.read(self.test_end, 65536).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Unpacking archives that mean harm."""
+"""Unpacking harmful archives, and packing."""
 
 import gzip
 import io
@@ -26,10 +26,10 @@ def archive_of(path, *members):
 
 
 @pytest.fixture
-def refused(tmp_path):
-    """Unpacks, and returns what was said; nothing may be left, inside or outside the target."""
+def refusal(tmp_path):
+    """Unpack and return the error's message; no file may be left, in the target or outside."""
 
-    def refused(*members, limits=None):
+    def refusal(*members, limits=None):
         archive = archive_of(tmp_path / "course.tar.gz", *members)
         with pytest.raises(CourseError) as caught:
             unpack(archive, tmp_path / "deep" / "target", limits)
@@ -37,53 +37,52 @@ def refused(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["course.tar.gz", "deep"]
         return str(caught.value)
 
-    return refused
+    return refusal
 
 
 @pytest.mark.parametrize(
     "name",
     ["../evil", "course/../../evil", "/tmp/evil", "course/..", "..\\evil", "course\\..\\evil"],
 )
-def test_a_path_that_leads_out_is_refused(refused, name):
-    said = refused(member("course/course.xml", b"<course/>"), member(name, b"x"))
-    assert said == f"The archive is unsafe: '{name}' points outside of it"
+def test_path_outside_of_the_archive_is_refused(refusal, name):
+    message = refusal(member("course/course.xml", b"<course/>"), member(name, b"x"))
+    assert message == f"The archive is unsafe: '{name}' points outside of it"
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../x", "course.xml"])
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_links_are_refused(refused, kind, target):
-    said = refused(member("course/link", type=kind, linkname=target))
-    assert said == f"The archive is unsafe: 'course/link' is a link, to '{target}'"
+def test_links_are_refused(refusal, kind, target):
+    message = refusal(member("course/link", type=kind, linkname=target))
+    assert message == f"The archive is unsafe: 'course/link' is a link, to '{target}'"
 
 
 @pytest.mark.parametrize(
     "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE]
 )
-def test_devices_pipes_and_sparse_files_are_refused(refused, kind):
-    # A whole block of zeros: what a sparse file's header needs behind it.
-    said = refused(member("course/dev", type=kind, devmajor=1, devminor=3))
-    assert said == "The archive is unsafe: 'course/dev' is neither a file nor a folder"
+def test_devices_pipes_and_sparse_files_are_refused(refusal, kind):
+    message = refusal(member("course/dev", type=kind, devmajor=1, devminor=3))
+    assert message == "The archive is unsafe: 'course/dev' is neither a file nor a folder"
 
 
-def test_too_many_files(refused):
+def test_too_many_files_are_refused(refusal):
     members = [member(f"course/{n}") for n in range(4)]
-    assert refused(*members, limits=Limits(files=3)) == "The archive holds more than 3 files"
+    assert refusal(*members, limits=Limits(files=3)) == "The archive holds more than 3 files"
 
 
-def test_too_large_a_file(refused):
+def test_file_over_the_limit_is_refused(refusal):
     content = bytes(3 * MEGABYTE)
-    said = refused(member("course/big", content), limits=Limits(single=MEGABYTE))
-    assert said == "'course/big' in the archive is too large: 3 MB, of 1 allowed"
+    message = refusal(member("course/big", content), limits=Limits(single=MEGABYTE))
+    assert message == "'course/big' in the archive has 3 MB; the limit is 1 MB"
 
 
-def test_too_much_in_all(refused):
+def test_total_size_over_the_limit_is_refused(refusal):
     members = [member(f"course/{n}", bytes(MEGABYTE)) for n in range(3)]
-    said = refused(*members, limits=Limits(total=2 * MEGABYTE))
-    assert said == "The archive unpacks to more than 2 MB"
+    message = refusal(*members, limits=Limits(total=2 * MEGABYTE))
+    assert message == "The archive unpacks to more than 2 MB"
 
 
-def test_a_stream_that_never_ends_is_left(tmp_path):
-    """Behind the headers' backs: 64 MB of zeros where members are expected."""
+def test_stream_longer_than_its_headers_say_is_refused(tmp_path):
+    """The archive has 64 MB of zeros where members are expected."""
     archive = tmp_path / "bomb.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         info, content = member("course/course.xml", b"<course/>")
@@ -99,7 +98,7 @@ def test_a_stream_that_never_ends_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_header_is_not_read_into_memory_whatever_it_claims(tmp_path, kind):
+def test_oversized_header_is_refused_unread(tmp_path, kind):
     header = tarfile.TarInfo("x")
     header.type, header.size = kind, 64 * MEGABYTE
     archive = tmp_path / "header.tar.gz"
@@ -108,15 +107,15 @@ def test_a_header_is_not_read_into_memory_whatever_it_claims(tmp_path, kind):
         unpack(archive, tmp_path / "target")
 
 
-def test_a_name_that_comes_twice(refused):
+def test_name_that_occurs_twice_is_refused(refusal):
     twice = [member("course/course.xml", b"1"), member("course/course.xml", b"2")]
-    assert refused(*twice) == "The archive holds 'course/course.xml' twice"
+    assert refusal(*twice) == "The archive holds 'course/course.xml' twice"
     below = [member("course/a", b"1"), member("course/a/b", b"2")]
-    assert refused(*below) == "The archive holds 'course/a/b' twice"
+    assert refusal(*below) == "The archive holds 'course/a/b' twice"
 
 
-def test_a_name_too_long_for_the_disk(refused):
-    assert "cannot be unpacked: File name too long" in refused(member("x" * 300, b"1"))
+def test_name_too_long_for_the_disk_is_refused(refusal):
+    assert "cannot be unpacked: File name too long" in refusal(member("x" * 300, b"1"))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_a_name_too_long_for_the_disk(refused):
     [b"", b"not an archive", gzip.compress(b"not a tar" * 99, mtime=0)],
     ids=["empty", "text", "compressed text"],
 )
-def test_what_is_no_archive(tmp_path, content):
+def test_file_that_is_no_archive_is_refused(tmp_path, content):
     archive = tmp_path / "course.tar.gz"
     archive.write_bytes(content)
     with pytest.raises(CourseError) as caught:
@@ -132,14 +131,14 @@ def test_what_is_no_archive(tmp_path, content):
     assert str(caught.value) == "'course.tar.gz' is not a .tar.gz archive, or is damaged"
 
 
-def test_a_truncated_archive(tmp_path):
+def test_truncated_archive_is_refused(tmp_path):
     archive = archive_of(tmp_path / "course.tar.gz", member("course/a", bytes(range(256)) * 999))
     archive.write_bytes(archive.read_bytes()[:-200])
     with pytest.raises(CourseError, match=r"is not a \.tar\.gz archive, or is damaged"):
         unpack(archive, tmp_path / "target")
 
 
-def test_an_archive_that_is_not_there(tmp_path):
+def test_missing_archive_is_refused(tmp_path):
     with pytest.raises(CourseError, match=r"'gone.tar.gz' cannot be read: No such file"):
         unpack(tmp_path / "gone.tar.gz", tmp_path / "target")
 
@@ -155,7 +154,7 @@ def test_harmless_archives_are_unpacked(tmp_path):
     assert (tmp_path / "target" / long_name).read_bytes() == b"2"
 
 
-def test_only_files_of_a_kind_are_unpacked_but_all_are_checked(tmp_path):
+def test_unpack_with_suffix_writes_some_files_and_checks_all(tmp_path):
     wanted = "course/chapter/a.xml", b"1"
     other = member("course/static/big", b"2")
     archive = archive_of(tmp_path / "a.tar.gz", member(*wanted), other)
@@ -167,7 +166,7 @@ def test_only_files_of_a_kind_are_unpacked_but_all_are_checked(tmp_path):
         unpack(archive, tmp_path / "other", suffix=".xml")
 
 
-def test_the_same_files_give_the_same_bytes_and_none_if_packing_fails(tmp_path):
+def test_packer_is_reproducible_and_leaves_nothing_on_failure(tmp_path):
     (tmp_path / "a").write_text("a")
     for name in ("1.tar.gz", "2.tar.gz"):
         with Packer(tmp_path / name) as packer:

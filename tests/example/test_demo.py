@@ -26,7 +26,7 @@ SITE = ROOT / "example_project"
 
 @pytest.fixture
 def environment(tmp_path):
-    """What the site finds around it: no service, and a folder of its own."""
+    """Environment variables of the site: no service, and a folder of its own."""
     names = ("DATABASE_URL", "BROKER_URL", "RESULT_BACKEND", "DJANGO_SETTINGS_MODULE")
     environment = {key: value for key, value in os.environ.items() if key not in names}
     return environment | {"EXAMPLE_VAR": str(tmp_path / "var"), "PYTHONPATH": str(ROOT)}
@@ -34,7 +34,7 @@ def environment(tmp_path):
 
 @pytest.fixture
 def demo(environment):
-    """Starts the demo; ends it, and with it its worker, if a test did not."""
+    """Start the demo; stop it, and so its worker, unless the test has."""
     started = []
 
     def demo(*arguments, pace="0.01", stdout=subprocess.PIPE):
@@ -73,8 +73,8 @@ def site_of(output):
 
 
 @contextmanager
-def a_port_taken():
-    """Holds the first free one of those that a site would take."""
+def hold_first_port():
+    """Listen on the first free port of those that the site tries, and yield it."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for port in PORTS:
@@ -101,7 +101,7 @@ class Visitor:
             return response.url.removeprefix(self.site), response.read().decode()
 
 
-def test_the_shipped_course_is_exported(demo, tmp_path):
+def test_demo_exports_the_shipped_course(demo, tmp_path):
     process = demo()
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
@@ -113,7 +113,7 @@ def test_the_shipped_course_is_exported(demo, tmp_path):
     assert not is_running(worker_of(output))
 
 
-def test_a_broken_course_is_told_in_an_authors_words(demo, tmp_path):
+def test_demo_of_broken_course_prints_place_of_fault_without_traceback(demo, tmp_path):
     process = demo("--course", str(write(tmp_path / "course", html__h1=None)))
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 1, output
@@ -123,19 +123,19 @@ def test_a_broken_course_is_told_in_an_authors_words(demo, tmp_path):
     assert not is_running(worker_of(output))
 
 
-def test_the_worker_does_not_outlive_a_demo_that_is_stopped(demo):
+def test_demo_stops_its_worker_when_terminated(demo):
     process = demo(pace="0.2")
     worker = worker_of(process.stdout.readline())
     assert is_running(worker)
-    time.sleep(3)  # it is at work by now
+    time.sleep(3)  # until it runs tasks
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert not is_running(worker)
 
 
-def test_the_site_is_served_while_the_export_runs(demo):
-    with a_port_taken() as taken:
+def test_demo_serves_the_site_while_the_export_runs(demo):
+    with hold_first_port() as taken:
         process = demo(pace="0.2")
         output = "".join(process.stdout.readline() for _ in range(3))
         site = site_of(output)
@@ -154,25 +154,25 @@ def test_the_site_is_served_while_the_export_runs(demo):
         assert "unsafe" not in policy
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
-    assert '"GET' not in output  # requests are told in a log
+    assert '"GET' not in output  # requests are logged to a file
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_on_a_terminal_the_site_stays_until_it_is_interrupted(demo, tmp_path, is_broken):
+def test_demo_on_a_terminal_serves_the_site_until_interrupted(demo, tmp_path, is_broken):
     broken = ["--course", str(write(tmp_path / "course", html__h1=None))] if is_broken else []
     terminal = Terminal()
-    process = demo(*broken, stdout=terminal.its)
+    process = demo(*broken, stdout=terminal.process_end)
     terminal.wait_for("until Ctrl-C.\r\n")
     visitor = Visitor(site_of(terminal.text))
     assert visitor.get("/")[0] == "/log-in/?next=/"
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    terminal.wait_for("The site and its worker end.")
+    terminal.wait_for("Stopping the site and its worker.")
     assert process.wait(60) == (1 if is_broken else 0)
     assert not is_running(worker_of(terminal.text))
 
 
-def test_a_worker_that_dies_ends_the_demo_and_is_told(demo, tmp_path):
+def test_demo_fails_with_a_message_when_its_worker_is_killed(demo, tmp_path):
     process = demo(pace="0.2")
     os.kill(worker_of(process.stdout.readline()), signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
@@ -196,7 +196,7 @@ print(response.redirect_chain, response.content.decode())
 """
 
 
-def test_a_message_broker_that_is_away_is_told_to_the_user(environment):
+def test_start_without_a_broker_shows_an_error_to_the_user(environment):
     environment |= {
         "BROKER_URL": "amqp://127.0.0.1:1//",
         "DJANGO_SETTINGS_MODULE": "example.settings",

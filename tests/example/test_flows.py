@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def site(settings, tmp_path):
-    """The site writes to a folder of its own, and tasks run where they are sent."""
+    """The site's settings for eager tasks, in a folder of its own."""
     settings.EXAMPLE_VAR = tmp_path / "var"
     settings.EXAMPLE_PACE = 0
     settings.MEDIA_ROOT = tmp_path / "media"
@@ -39,7 +39,7 @@ def site(settings, tmp_path):
 
 
 def run(flow):
-    """Submit; in eager mode the exception of a failing task comes out."""
+    """Submit a flow and return its root; in eager mode a failing task raises here."""
     try:
         return flow.delay()
     except CourseError:
@@ -60,9 +60,9 @@ def tar(path, *roots, evil=None):
 
 
 def lines(node, depth=0):
-    """The tree as text: one line for each node, indented."""
-    said = "  " * depth + f"{node.node_type} {node.name}: {node.phase}"
-    return [said, *(line for child in node.children for line in lines(child, depth + 1))]
+    """Return the tree as text: one line for each node, indented."""
+    line = "  " * depth + f"{node.node_type} {node.name}: {node.phase}"
+    return [line, *(below for child in node.children for below in lines(child, depth + 1))]
 
 
 def errors(root):
@@ -70,7 +70,7 @@ def errors(root):
     return [artifact.text for artifact in status.subtree_artifacts("Error")]
 
 
-def test_the_tree_of_an_export_is_what_an_author_calls_the_parts_of_a_course(tmp_path):
+def test_export_tree_has_the_names_of_the_course(tmp_path):
     root = export(write(tmp_path / "course"))
     assert lines(root) == [
         "chain Export Small course: SUCCEEDED",
@@ -89,14 +89,14 @@ def test_the_tree_of_an_export_is_what_an_author_calls_the_parts_of_a_course(tmp
     ]
 
 
-def test_an_export_is_known_before_it_runs():
+def test_export_plan_has_all_names_and_steps():
     plan = export_course(SAMPLE, demo_user()).plan
     steps = {leaf.name: leaf.total_steps for leaf in plan.leaves()}
     assert len(list(plan.leaves())) == 17
     assert (steps["Welcome"], steps["Far away"], steps["Verify archive"]) == (4, 5, 1)
 
 
-def test_the_exported_archive_is_the_course(tmp_path):
+def test_exported_archive_equals_the_course(tmp_path):
     status = run(export_course(SAMPLE, demo_user()))
     status.refresh_from_db()
     assert (status.action, status.subject) == (
@@ -114,14 +114,14 @@ def test_the_exported_archive_is_the_course(tmp_path):
     assert [message.subject for message in mail.outbox] == ["Watching the Night Sky is exported"]
 
 
-def test_an_archive_is_exported_as_well_and_the_workspace_is_cleared(tmp_path):
+def test_export_of_an_archive_succeeds_and_removes_its_workspace(tmp_path):
     root = export(tar(tmp_path / "a.tar.gz", SAMPLE))
     assert root.phase == Phase.SUCCEEDED
     assert root.children[0].name == "Unpack archive"
     assert list((tmp_path / "var" / "work").iterdir()) == []
 
 
-def test_the_real_course_is_exported_and_imported():
+def test_real_course_is_exported_and_imported():
     source = real_course()
     root = export(source)
     assert root.phase == Phase.SUCCEEDED
@@ -129,7 +129,7 @@ def test_the_real_course_is_exported_and_imported():
     assert run(import_course(source, demo_user())).tree().phase == Phase.SUCCEEDED
 
 
-def test_a_broken_lesson_fails_with_its_place_and_stops_what_needs_it(tmp_path):
+def test_broken_lesson_fails_with_its_place_and_skips_dependents(tmp_path):
     root = export(write(tmp_path / "course", html__h1=None))
     assert lines(root)[:7] == [
         "chain Export Small course: FAILED",
@@ -149,7 +149,7 @@ def test_a_broken_lesson_fails_with_its_place_and_stops_what_needs_it(tmp_path):
     assert errors(root) == [f"{place}: html/h1.xml is missing"]
 
 
-def test_a_chapter_that_cannot_be_read_is_in_the_tree_and_fails(tmp_path):
+def test_unreadable_chapter_is_in_the_tree_and_fails(tmp_path):
     root = export(write(tmp_path / "course", chapter__week2="<chapter>"))
     assert "      chain week2: FAILED" in lines(root)
     assert errors(root) == [
@@ -159,24 +159,24 @@ def test_a_chapter_that_cannot_be_read_is_in_the_tree_and_fails(tmp_path):
 
 @pytest.mark.parametrize("make", [export_course, import_course])
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"course": "<course"}, "course.xml is not valid XML: line 1, column 1: unclosed token"),
         ({"course/2025": None}, "course.xml: course/2025.xml is missing"),
         ({"course": None}, "There is no course.xml in 'source': this is not an OLX course"),
     ],
 )
-def test_a_course_that_cannot_be_read_fails_at_its_first_stage(tmp_path, make, changed, said):
+def test_unreadable_course_fails_at_the_first_stage(tmp_path, make, changed, message):
     write(tmp_path / "source", **{key.replace("/", "__"): text for key, text in changed.items()})
     root = run(make(tmp_path / "source", demo_user())).tree()
     phases = [leaf.phase for leaf in root.children]
     assert phases[0] == Phase.FAILED
     assert set(phases[1:]) == {Phase.SKIPPED}
-    assert errors(root) == [said]
+    assert errors(root) == [message]
 
 
 @pytest.mark.parametrize("make", [export_course, import_course])
-def test_an_archive_that_reaches_out_of_its_folder_fails(tmp_path, make):
+def test_archive_with_a_path_outside_of_it_fails(tmp_path, make):
     archive = tar(tmp_path / "a.tar.gz", SAMPLE, evil="course/../../evil")
     root = run(make(archive, demo_user())).tree()
     assert (root.children[0].name, root.children[0].phase) == ("Unpack archive", Phase.FAILED)
@@ -185,14 +185,14 @@ def test_an_archive_that_reaches_out_of_its_folder_fails(tmp_path, make):
     assert Course.objects.count() == 0
 
 
-def test_a_mail_server_that_is_away_does_not_spoil_an_export(tmp_path, settings):
+def test_export_without_a_mail_server_is_partial(tmp_path, settings):
     settings.EMAIL_BACKEND = "no.such.Backend"
     root = export(write(tmp_path / "course"))
     assert root.phase == Phase.PARTIAL
     assert root.children[-1].phase == Phase.FAILED
 
 
-def test_an_import_checks_each_chapter_and_records_the_course(tmp_path):
+def test_import_checks_each_chapter_and_records_the_course_once(tmp_path):
     for _ in range(2):
         root = run(import_course(write(tmp_path / "course"), demo_user())).tree()
     assert lines(root) == [
@@ -209,7 +209,7 @@ def test_an_import_checks_each_chapter_and_records_the_course(tmp_path):
     assert course.source == str(tmp_path / "course")
 
 
-def test_a_broken_course_is_not_recorded(tmp_path):
+def test_import_of_a_broken_course_records_nothing(tmp_path):
     root = run(import_course(write(tmp_path / "course", problem__p2="<p>"), demo_user())).tree()
     assert root.phase == Phase.FAILED
     assert errors(root)[0].endswith("problem/p2.xml is not valid XML: line 1, column 4: "
@@ -217,7 +217,7 @@ def test_a_broken_course_is_not_recorded(tmp_path):
     assert Course.objects.count() == 0
 
 
-def test_the_commands_submit_and_print_the_id(tmp_path):
+def test_commands_submit_and_print_the_uuid(tmp_path):
     for command in ("export_course", "import_course"):
         output = StringIO()
         call_command(command, str(write(tmp_path / "course")), stdout=output)

@@ -1,4 +1,4 @@
-"""The site's other workflows: a group in which some may fail, and one task of many steps."""
+"""The mailing, a group whose members may fail, and the transcoding, one task of many steps."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ from courses import video
 from courses.accounts import demo_user
 from courses.flows import mail_students, transcode_video
 from courses.models import Course
-from courses.students import roll
+from courses.students import make_students
 
 pytestmark = pytest.mark.django_db
 
@@ -33,9 +33,9 @@ def site(settings, tmp_path):
     current_app.conf.task_always_eager = eager
 
 
-def test_letters_that_cannot_be_sent_do_not_stop_the_others():
+def test_mailing_with_unreachable_students_sends_the_other_letters():
     course = Course(key="course-v1:X+SKY+1", title="Watching the Night Sky")
-    root = mail_students(course, "Clear skies!", roll(36), demo_user()).delay()
+    root = mail_students(course, "Clear skies!", make_students(36), demo_user()).delay()
     tree = root.tree()
 
     assert tree.phase is Phase.PARTIAL
@@ -63,7 +63,7 @@ def chunks(data):
     return found
 
 
-def test_a_video_is_one_task_with_a_step_for_each_frame():
+def test_transcoding_is_one_task_with_a_step_for_each_frame():
     root = transcode_video("A night in May", 30, demo_user()).delay()
     root.refresh_from_db()
 

@@ -1,4 +1,4 @@
-"""Exporting: a course that was packed, unpacked and read again is the same course."""
+"""Packing: a course that is packed, unpacked and read again is the same course."""
 
 import subprocess
 import tempfile
@@ -26,7 +26,7 @@ from .samples import SAMPLE, real_course, write
 
 
 def export(source, folder):
-    """What the export's tasks do, one after another."""
+    """Run the steps of the export's tasks, one after another."""
     root, course = find_root(source), read_course(source)
     parts = []
     for number, chapter in enumerate(course.chapters):
@@ -46,7 +46,7 @@ def contents(root):
     }
 
 
-def test_the_shipped_course_goes_around_byte_for_byte(tmp_path):
+def test_shipped_course_survives_export_byte_for_byte(tmp_path):
     course, packed = export(SAMPLE, tmp_path)
     assert packed.path.name == "UserWorkflows-NIGHT101-2025.tar.gz"
     unpack(packed.path, tmp_path / "again")
@@ -55,13 +55,13 @@ def test_the_shipped_course_goes_around_byte_for_byte(tmp_path):
     assert packed.files == len(contents(SAMPLE))
 
 
-def test_an_ordinary_tar_can_read_it(tmp_path):
+def test_archive_is_readable_by_tar(tmp_path):
     _, packed = export(SAMPLE, tmp_path)
     listed = subprocess.run(["tar", "tzf", packed.path], capture_output=True, text=True, check=True)
     assert "course/course.xml" in listed.stdout.splitlines()
 
 
-def test_the_real_course_goes_around_byte_for_byte(tmp_path):
+def test_real_course_survives_export_byte_for_byte(tmp_path):
     source = real_course()
     if source.is_file():
         unpack(source, tmp_path / "source")
@@ -77,7 +77,7 @@ def test_the_real_course_goes_around_byte_for_byte(tmp_path):
         assert blocks == [266, 29, 11]
 
 
-def test_what_nothing_refers_to_stays_behind(tmp_path):
+def test_unreferenced_hidden_and_linked_files_are_not_packed(tmp_path):
     root = write(tmp_path / "source")
     write(root, {"html/orphan.html": "x", ".git/config": "x", "README.txt": "x", "tabs/a.html": ""})
     (root / "static" / "link").symlink_to("/etc/hostname")
@@ -87,20 +87,20 @@ def test_what_nothing_refers_to_stays_behind(tmp_path):
     assert missing == {"html/orphan.html", ".git/config", "static/link"}
 
 
-def test_a_chapter_with_a_fault_is_not_packed(tmp_path):
+def test_chapter_with_a_fault_is_not_packed(tmp_path):
     root = write(tmp_path / "source", html__h1=None)
     chapter = read_course(root).chapters[0]
     with pytest.raises(CourseError, match=r"html/h1\.xml is missing"):
         pack_chapter(chapter, root, tmp_path / "part.tar.gz")
 
 
-def test_a_chapter_is_not_packed_without_all_its_files(tmp_path):
+def test_chapter_with_missing_files_is_not_packed(tmp_path):
     chapter = read_course(write(tmp_path / "source")).chapters[0]
     with pytest.raises(CourseError, match=r"^Chapter 'Week 1': \S+ was not exported$"):
         pack_chapter(chapter, tmp_path / "nothing", tmp_path / "part.tar.gz")
 
 
-def test_an_archive_that_lacks_a_chapter_is_found_out(tmp_path):
+def test_verify_refuses_an_archive_without_a_chapter(tmp_path):
     root = write(tmp_path / "source")
     course = read_course(root)
     packed = assemble(root, course, [], tmp_path / "a.tar.gz")
@@ -108,13 +108,13 @@ def test_an_archive_that_lacks_a_chapter_is_found_out(tmp_path):
         verify(packed.path, course)
 
 
-def test_an_archive_of_another_course_is_found_out(tmp_path):
+def test_verify_refuses_the_archive_of_another_course(tmp_path):
     _, packed = export(SAMPLE, tmp_path)
     with pytest.raises(CourseError, match="is not the course it was made from"):
         verify(packed.path, read_course(write(tmp_path / "other")))
 
 
-# -- random courses: an element is (tag, title, inline or in its own file, children) -------------
+# -- random courses: an element is (tag, title, inline or in its own file, children) ---------------
 
 LEAVES = st.sampled_from(["html", "problem", "video", "drag-and-drop-v2"])
 TITLES = st.text(
@@ -134,7 +134,7 @@ chapters = elements(st.just("chapter"), st.lists(sequentials, max_size=2))
 
 
 class Author:
-    """Writes elements as OLX, giving each a name of its own."""
+    """A writer of elements as OLX, each with a unique name."""
 
     def __init__(self, root):
         self.root = root
@@ -166,7 +166,7 @@ def shape_of(element):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(chapters, max_size=3), TITLES, st.booleans())
-def test_any_course_goes_around(tree, title, pointed):
+def test_random_course_survives_export(tree, title, pointed):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inside = "".join(starmap(Author(folder / "source").element, tree))

@@ -1,4 +1,4 @@
-"""The site's own pages: who may log in, start what, and fetch which file."""
+"""The site's own pages: logging in, starting workflows, and fetching files."""
 
 import os
 import tarfile
@@ -36,7 +36,7 @@ SMALL = "course-v1:X+CS101+2025"
 
 @pytest.fixture(autouse=True)
 def site(settings, tmp_path, monkeypatch):
-    """The site's addresses, templates and storage; what is started waits for a commit."""
+    """The site's URLs, templates and storage; workflows are published on commit, so not here."""
     settings.BASE_DIR = SITE
     settings.EXAMPLE_VAR = tmp_path / "var"
     settings.EXAMPLE_PACE = 0
@@ -50,8 +50,8 @@ def site(settings, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def at_once():
-    """Tasks run where they are sent."""
+def eager_tasks():
+    """Run tasks where they are sent."""
     before = current_app.conf.task_always_eager
     current_app.conf.task_always_eager = True
     yield
@@ -87,8 +87,8 @@ def started(user):
     return list(UserTaskStatus.objects.roots().for_user(user).order_by("pk"))
 
 
-def complaint(response):
-    """What the form that was sent says is wrong."""
+def form_error(response):
+    """Return the error of the form that was sent, which the page must show."""
     (form,) = [form for form in response.context["forms"] if form.errors]
     ((error, *_),) = form.errors.values()
     assert error in response.content.decode().replace("&#x27;", "'").replace("&quot;", '"')
@@ -99,14 +99,14 @@ def complaint(response):
 
 
 @pytest.mark.parametrize("address", ["/", "/start/export/", "/files/user_workflows/a.txt"])
-def test_who_is_not_logged_in_is_asked_to(db, address):
+def test_anonymous_request_is_redirected_to_the_log_in_page(db, address):
     client = Client()
     for response in (client.get(address), client.post(address)):
         assert response.status_code == 302
         assert response["Location"] == f"/log-in/?next={address}"
 
 
-def test_logging_in_and_out(ada):
+def test_user_logs_in_and_out(ada):
     client = Client()
     page = client.post("/log-in/?next=/", {"username": "ada", "password": "wrong"})
     assert "Please enter a correct username and password" in page.content.decode()
@@ -118,7 +118,7 @@ def test_logging_in_and_out(ada):
     assert client.get("/").status_code == 302
 
 
-def test_the_demo_user_has_a_password_and_needs_none(db, settings):
+def test_demo_user_logs_in_with_and_without_password(db, settings):
     settings.DEBUG = True
     client = Client()
     assert "Continue as demo" in client.get("/log-in/").content.decode()
@@ -127,12 +127,12 @@ def test_the_demo_user_has_a_password_and_needs_none(db, settings):
     assert client.get("/log-in/demo/").status_code == 405
 
 
-def test_a_demo_user_from_before_there_were_pages_gets_a_password(db):
+def test_demo_user_without_a_password_gets_one(db):
     User.objects.create(username="demo")
     assert demo_user().check_password("demo")
 
 
-def test_without_debug_nobody_is_let_in_as_demo(db, settings):
+def test_demo_log_in_without_debug_is_not_found(db, settings):
     settings.DEBUG = False
     client = Client()
     page = client.get("/log-in/").content.decode()
@@ -164,7 +164,7 @@ def test_without_debug_nobody_is_let_in_as_demo(db, settings):
         ),
     ],
 )
-def test_each_form_starts_a_workflow_and_leads_to_its_page(ada, kind, data, action, subject, name):
+def test_form_starts_a_workflow_and_redirects_to_its_page(ada, kind, data, action, subject, name):
     response = browser(ada).post(f"/start/{kind}/", data)
     (root,) = started(ada)
     assert (root.action, root.subject, root.name) == (action, subject, name)
@@ -172,7 +172,9 @@ def test_each_form_starts_a_workflow_and_leads_to_its_page(ada, kind, data, acti
     assert response["Location"] == root.get_absolute_url()
 
 
-def test_an_uploaded_course_is_imported_and_can_then_be_exported(ada, ben, at_once, tmp_path):
+def test_uploaded_course_is_imported_and_can_be_exported_by_its_owner_only(
+    ada, ben, eager_tasks, tmp_path
+):
     client = browser(ada)
     client.post("/start/import/", {"archive": archive(write(tmp_path / "course"))})
     (root,) = started(ada)
@@ -185,23 +187,23 @@ def test_an_uploaded_course_is_imported_and_can_then_be_exported(ada, ben, at_on
     assert [(root.phase, root.name) for root in started(ada)[1:]] == [
         ("SUCCEEDED", "Export Small course")
     ]
-    # It is hers. Who imports the same course has one of his own.
+    # Another user cannot choose it, but can import a copy.
     for kind, more in (("export", {}), ("mail", {"text": "?"})):
         response = browser(ben).post(f"/start/{kind}/", {"course": SMALL, **more})
-        assert complaint(response).startswith("Select a valid choice")
+        assert form_error(response).startswith("Select a valid choice")
     assert started(ben) == []
     browser(ben).post("/start/import/", {"archive": archive(tmp_path / "course")})
     assert Course.objects.filter(key=SMALL).count() == 2
 
 
-def test_what_is_wrong_inside_of_a_course_the_workflow_will_say(ada, tmp_path):
+def test_upload_of_a_course_with_faults_starts_the_import(ada, tmp_path):
     course = write(tmp_path / "course", html__h1=None)
     response = browser(ada).post("/start/import/", {"archive": archive(course)})
     assert response["Location"] == started(ada)[0].get_absolute_url()
 
 
 @pytest.mark.parametrize(
-    ("upload", "said"),
+    ("upload", "message"),
     [
         (None, "This field is required."),
         (lambda _: SimpleUploadedFile("a.tar.gz", b""), "The submitted file is empty."),
@@ -225,39 +227,39 @@ def test_what_is_wrong_inside_of_a_course_the_workflow_will_say(ada, tmp_path):
         ),
     ],
 )
-def test_what_is_no_course_is_refused_in_words(ada, tmp_path, upload, said):
+def test_upload_that_is_no_course_is_refused_with_a_reason(ada, tmp_path, upload, message):
     data = {"archive": upload(tmp_path)} if upload else {}
     response = browser(ada).post("/start/import/", data)
     assert response.status_code == 200
-    assert complaint(response) == said
+    assert form_error(response) == message
     assert started(ada) == []
     assert list((tmp_path / "var").rglob("*.*")) == []
 
 
-def test_an_archive_that_is_too_large_is_refused_before_it_is_stored(ada, tmp_path, monkeypatch):
+def test_upload_that_is_too_large_is_not_stored(ada, tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "LIMIT", 2 * 1024 * 1024)
     upload = SimpleUploadedFile("a.tar.gz", bytes(3 * 1024 * 1024))
     response = browser(ada).post("/start/import/", {"archive": upload})
-    assert complaint(response) == "The archive has 3.0\xa0MB, of 2 allowed."
+    assert form_error(response) == "The archive has 3.0\xa0MB; the limit is 2\xa0MB."
     assert not (tmp_path / "var").exists()
 
 
-def test_the_field_that_is_wrong_has_the_focus_and_the_rest_stays(ada):
+def test_invalid_field_has_the_focus(ada):
     response = browser(ada).post("/start/mail/", {"course": NIGHT, "text": ""})
     page = response.content.decode()
-    assert complaint(response) == "This field is required."
+    assert form_error(response) == "This field is required."
     assert page.count("autofocus") == 1
     assert "<title>Please check" in page
 
 
-def test_there_is_nothing_else_to_start(ada):
+def test_start_with_an_unknown_form_is_not_found_and_get_redirects(ada):
     client = browser(ada)
     assert client.post("/start/everything/").status_code == 404
-    # Where logging in leads whose session had ended when he sent a form.
+    # The redirect after logging in, for a form sent after the session had ended.
     assert client.get("/start/export/")["Location"] == "/"
 
 
-def test_a_form_from_another_site_starts_nothing(ada, settings):
+def test_start_without_csrf_token_is_forbidden(ada, settings):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
     client = Client(enforce_csrf_checks=True)
     client.force_login(ada)
@@ -268,7 +270,7 @@ def test_a_form_from_another_site_starts_nothing(ada, settings):
 # -- only once -------------------------------------------------------------------------------------
 
 
-def test_a_second_click_leads_to_what_already_runs(ada, ben):
+def test_second_click_redirects_to_the_running_workflow(ada, ben):
     client = browser(ada)
     first = client.post("/start/export/", {"course": NIGHT})
     again = client.post("/start/export/", {"course": NIGHT})
@@ -293,14 +295,14 @@ def test_a_second_click_leads_to_what_already_runs(ada, ben):
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_two_clicks_at_the_same_moment_start_one_workflow():
+def test_simultaneous_clicks_start_one_workflow():
     user = User.objects.create_user("ada")
 
     def click(_):
         try:
             with transaction.atomic():
                 status, is_new = start_once(transcode_video("A night in May", 10, user))
-                time.sleep(0.05)  # the other one is looking by now
+                time.sleep(0.05)  # so that the others wait for the lock
             return status.pk, is_new
         finally:
             connection.close()
@@ -316,13 +318,13 @@ def test_two_clicks_at_the_same_moment_start_one_workflow():
 
 @pytest.fixture
 def file(ada):
-    """An artifact of Ada's."""
+    """The file of an artifact of Ada's."""
     root = transcode_video("A night in May", 10, ada).delay()
     content = ContentFile(b"<script>", name="notes.html")
     return root.add_artifact("Notes", file=content, content_type="text/html").file
 
 
-def test_a_file_belongs_to_who_started_the_workflow(ada, ben, file):
+def test_file_is_served_to_its_owner_only(ada, ben, file):
     assert file.url == f"/files/{file.name}"
     response = browser(ada).get(file.url)
     assert b"".join(response.streaming_content) == b"<script>"
@@ -330,7 +332,7 @@ def test_a_file_belongs_to_who_started_the_workflow(ada, ben, file):
     assert Client().get(file.url)["Location"].startswith("/log-in/")
 
 
-def test_staff_see_a_file_if_they_may_view_artifacts(ben, file):
+def test_file_is_served_to_staff_with_permission(ben, file):
     ben.is_staff = True
     ben.save()
     assert browser(ben).get(file.url).status_code == 404
@@ -338,13 +340,13 @@ def test_staff_see_a_file_if_they_may_view_artifacts(ben, file):
     assert browser(ben).get(file.url).status_code == 200
 
 
-def test_a_browser_stores_files_and_does_not_show_them(ada, file):
+def test_file_is_served_as_an_attachment(ada, file):
     response = browser(ada).get(file.url)
     assert response["Content-Type"] == "text/html"
     assert response["Content-Disposition"] == f'attachment; filename="{Path(file.name).name}"'
 
 
-def test_what_is_no_artifact_is_not_served(ada, file, tmp_path):
+def test_file_that_is_no_artifact_or_is_deleted_is_not_found(ada, file, tmp_path):
     (tmp_path / "media" / "secret").write_text("secret")
     client = browser(ada)
     for name in ("secret", "../secret", "user_workflows/../secret", "%2e%2e/secret"):
@@ -356,7 +358,7 @@ def test_what_is_no_artifact_is_not_served(ada, file, tmp_path):
 # -- the home page ---------------------------------------------------------------------------------
 
 
-def test_the_home_page_shows_the_latest_of_ones_own(ada, ben):
+def test_home_page_shows_the_latest_workflows_of_its_user(ada, ben):
     for number in range(7):
         transcode_video(f"Night {number}", 10, ada).delay()
     transcode_video("Somebody else's", 10, ben).delay()
@@ -366,7 +368,7 @@ def test_the_home_page_shows_the_latest_of_ones_own(ada, ben):
     assert "Nothing yet" not in page
 
 
-def test_the_home_page_of_a_new_user_says_what_will_be_there(ada):
+def test_home_page_of_a_new_user_has_forms_and_a_hint(ada):
     response = browser(ada).get("/")
     assert "Nothing yet" in response.content.decode()
     assert [form.kind for form in response.context["forms"]] == [
@@ -374,7 +376,7 @@ def test_the_home_page_of_a_new_user_says_what_will_be_there(ada):
     ]  # fmt: skip
 
 
-def test_names_are_shown_as_they_are(ada, tmp_path):
+def test_home_page_escapes_names(ada, tmp_path):
     Course.objects.create(owner=ada, key="k", title="<b>Bold</b>", source=str(tmp_path))
     ada.username = "<i>ada</i>"
     ada.save()
@@ -387,27 +389,27 @@ def test_names_are_shown_as_they_are(ada, tmp_path):
 # -- uploads ---------------------------------------------------------------------------------------
 
 
-def test_uploads_that_nobody_needs_are_cleared_when_they_are_old(ada):
+def test_old_uploads_without_a_course_are_deleted(ada):
     kept, course, orphan = (
-        uploads.keep(SimpleUploadedFile(f"{name}.tar.gz", b"x")) for name in "abc"
+        uploads.store(SimpleUploadedFile(f"{name}.tar.gz", b"x")) for name in "abc"
     )
     Course.objects.create(owner=ada, key="k", title="K", source=str(course))
     for path in (course, orphan):
         os.utime(path.parent, (0, time.time() - uploads.MAX_AGE - 60))
-    uploads.clear()
+    uploads.delete_old()
     assert (kept.exists(), course.exists(), orphan.exists()) == (True, True, False)
 
 
 @pytest.mark.parametrize("name", ["../../evil.tar.gz", "..", ".", "a/b\\c.tar.gz", "*", "x" * 300])
-def test_an_upload_stays_where_uploads_are(db, tmp_path, name):
+def test_upload_with_an_unsafe_name_stays_in_its_folder(db, tmp_path, name):
     upload = SimpleUploadedFile("x", b"x")
     upload._name = name
-    path = uploads.keep(upload)
+    path = uploads.store(upload)
     assert path.parent.parent == tmp_path / "var" / "uploads"
     assert path.resolve() == path
 
 
-def test_the_academys_course_may_be_replaced_by_ones_own(ada, ben, tmp_path):
+def test_imported_copy_replaces_the_academys_course_for_its_owner(ada, ben, tmp_path):
     Course.objects.create(owner=ada, key=NIGHT, title="My night sky", source=str(SAMPLE))
     choices = dict(browser(ada).get("/").context["forms"][0].fields["course"].choices)
     assert choices == {NIGHT: "My night sky"}

@@ -1,4 +1,4 @@
-"""Reading OLX, and what is said to an author whose course is broken."""
+"""Reading OLX, and the messages about broken courses."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def faults_of(root):
     return read_course(root).tree.all_faults()
 
 
-def test_a_course_is_read_to_its_last_block(tmp_path):
+def test_course_is_read_completely(tmp_path):
     course = read_course(write(tmp_path))
     assert (course.key, course.title) == ("course-v1:X+CS101+2025", "Small course")
     assert titles(course.tree) == {
@@ -31,26 +31,26 @@ def test_a_course_is_read_to_its_last_block(tmp_path):
     ]  # fmt: skip
 
 
-def test_the_course_may_be_in_a_folder_within(tmp_path):
+def test_course_in_a_subfolder_is_found(tmp_path):
     write(tmp_path / "export-2025")
     assert read_course(tmp_path).title == "Small course"
 
 
-def test_an_outline_names_blocks_without_opening_them(tmp_path):
+def test_outline_names_components_without_opening_them(tmp_path):
     root = write(tmp_path, html__h1=None, problem__p1="<broken")
     lesson = read_outline(root).chapters[0].children[0]
     assert [block.url_name for block in lesson.components()] == ["h1", "p1"]
     assert lesson.all_faults() == []
 
 
-def test_one_chapter_is_read_whatever_the_others_are_like(tmp_path):
+def test_chapter_is_read_beside_a_broken_one(tmp_path):
     root = write(tmp_path, chapter__week1="<broken")
     assert read_chapter(root, "week2").title == "Week 2"
     with pytest.raises(CourseError, match="Chapter 'week3' is not in the course any more"):
         read_chapter(root, "week3")
 
 
-def test_blocks_may_be_written_inside_their_parents(tmp_path):
+def test_inline_blocks_are_read(tmp_path):
     inline = """<course org="X" course="Y" url_name="Z" display_name="Inline">
       <chapter display_name="One">
         <sequential url_name="s"><vertical><html>Text</html></vertical></sequential>
@@ -63,7 +63,7 @@ def test_blocks_may_be_written_inside_their_parents(tmp_path):
     assert course.tree.all_files() == ["course.xml"]
 
 
-def test_a_colon_in_a_name_stands_for_a_folder(tmp_path):
+def test_colon_in_a_name_is_a_folder(tmp_path):
     root = write(tmp_path, vertical__v1='<vertical><html url_name="a:b"/></vertical>')
     write(root, {"html/a/b.xml": '<html filename="a:b"/>', "html/a/b.html": "x"})
     assert "html/a/b.html" in read_course(root).chapters[0].all_files()
@@ -133,19 +133,19 @@ def test_a_colon_in_a_name_stands_for_a_folder(tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_a_fault_is_told_with_its_place(tmp_path, changed, fault):
+def test_fault_names_its_place(tmp_path, changed, fault):
     (tmp_path / "outside.html").write_text("not the course's")
     assert faults_of(write(tmp_path / "course", **changed)) == [fault]
 
 
-def test_a_link_out_of_the_course_is_not_followed(tmp_path):
+def test_link_out_of_the_course_is_not_followed(tmp_path):
     root = write(tmp_path / "course", html__h1=None)
     (tmp_path / "secret.xml").write_text("<html/>")
     (root / "html" / "h1.xml").symlink_to(tmp_path / "secret.xml")
     assert faults_of(root)[0].endswith("html/h1.xml is outside the course")
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_check_lists_all_faults(tmp_path):
     root = write(tmp_path, html__h1=None, problem__p1="<oops")
     with pytest.raises(CourseError) as caught:
         read_course(root).chapters[0].check()
@@ -158,14 +158,14 @@ def test_all_faults_are_told_at_once(tmp_path):
     ]
 
 
-def test_no_more_faults_are_told_than_one_reads():
-    said = str(CourseError.of([f"fault {number}" for number in range(1051)])).splitlines()
-    assert (said[0], said[50], said[51:]) == (
+def test_error_of_many_faults_lists_fifty_and_counts_the_rest():
+    lines = str(CourseError.of([f"fault {number}" for number in range(1051)])).splitlines()
+    assert (lines[0], lines[50], lines[51:]) == (
         "1,051 problems:", "- fault 49", ["- and 1,001 more"],
     )  # fmt: skip
 
 
-def test_policies_must_be_json(tmp_path):
+def test_policy_that_is_not_json_is_a_fault(tmp_path):
     root = write(tmp_path)
     (root / "policies/2025/policy.json").write_text('{\n  "a": }')
     assert faults_of(root) == [
@@ -187,7 +187,7 @@ def test_policies_must_be_json(tmp_path):
         ),
     ],
 )
-def test_a_course_without_a_beginning_is_none(tmp_path, files, message):
+def test_course_without_a_readable_root_is_refused(tmp_path, files, message):
     with pytest.raises(CourseError) as caught:
         read_course(write(tmp_path, files))
     assert str(caught.value) == message.format(name=tmp_path.name)
@@ -200,12 +200,12 @@ READS_FILES = '<!DOCTYPE html [<!ENTITY f SYSTEM "file:///etc/hostname">]><html>
 
 
 @pytest.mark.parametrize("text", [BILLION_LAUGHS, READS_FILES])
-def test_entities_are_refused(tmp_path, text):
+def test_document_type_is_refused(tmp_path, text):
     (fault,) = faults_of(write(tmp_path, html__h1=text))
     assert fault.endswith("html/h1.xml has a <!DOCTYPE>, which a course must not use")
 
 
-def test_depth_is_limited_in_a_file_and_across_files(tmp_path):
+def test_nesting_is_limited_in_a_file_and_across_files(tmp_path):
     (fault,) = faults_of(write(tmp_path / "a", html__h1="<html>" * 300 + "</html>" * 300))
     assert fault.endswith("has elements nested more than 200 deep")
     chain = {
@@ -216,7 +216,7 @@ def test_depth_is_limited_in_a_file_and_across_files(tmp_path):
         read_course(write(root, chain))
 
 
-def test_references_that_multiply_are_stopped(tmp_path, monkeypatch):
+def test_references_that_multiply_are_limited(tmp_path, monkeypatch):
     """Twenty files, each naming the next one ten times, would be 10^20 blocks."""
     monkeypatch.setattr(reader, "MAX_BLOCKS", 1000)
     bomb = {
@@ -228,7 +228,7 @@ def test_references_that_multiply_are_stopped(tmp_path, monkeypatch):
         read_course(write(root, bomb))
 
 
-def test_the_shipped_course_is_sound():
+def test_shipped_course_has_no_faults():
     course = read_course(SAMPLE)
     course.tree.check()
     counts = course.tree.counts()

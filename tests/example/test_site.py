@@ -11,7 +11,7 @@ from .samples import ROOT
 
 
 def module(name):
-    """A module of the site, without importing the site: that sets the current Celery app."""
+    """Import a module of the site alone: importing the site would set the current Celery app."""
     path = ROOT / "example_project" / "example" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"site_{name}", path)
     sys.modules[spec.name] = loaded = importlib.util.module_from_spec(spec)
@@ -31,21 +31,21 @@ module("broker")  # registers files://
         ("mysql://u%40x:p%2Fw@127.0.0.1/site", "mysql", "site", "127.0.0.1", ""),
     ],
 )
-def test_a_database_url(url, engine, name, host, port):
+def test_database_url_gives_all_settings(url, engine, name, host, port):
     settings = database(url)
     assert settings["ENGINE"] == f"django.db.backends.{engine}"
     assert (settings["NAME"], settings["HOST"], settings["PORT"]) == (name, host, port)
     assert (settings["USER"], settings["PASSWORD"]) == ("u@x", "p/w")
 
 
-def test_a_url_of_sqlite_is_set_up_for_several_processes():
+def test_sqlite_url_gives_settings_for_several_processes():
     settings = database("sqlite:////var/lib/a%20b.sqlite3")
     assert settings["NAME"] == "/var/lib/a b.sqlite3"
     assert settings["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     assert database("sqlite:///db.sqlite3")["NAME"] == "db.sqlite3"
 
 
-def test_an_unknown_database_is_refused():
+def test_database_url_with_unknown_scheme_is_refused():
     with pytest.raises(ValueError, match="must begin with"):
         database("oracle://host/name")
 
@@ -57,8 +57,8 @@ def send(options, count):
             queue.put({"number": number, "padding": "x" * 50_000})
 
 
-def test_a_message_is_never_seen_half_written(tmp_path):
-    """A consumer that looks without pause sees each message whole, and in order."""
+def test_broker_delivers_messages_complete_and_in_order(tmp_path):
+    """A consumer that polls without pause gets each message complete, and in order."""
     options = {
         "data_folder_in": str(tmp_path),
         "data_folder_out": str(tmp_path),

@@ -1,4 +1,4 @@
-"""The example's addresses, without importing the site: that sets the current Celery app."""
+"""The example's URLs; importing those of the site would set the current Celery app."""
 
 from django.urls import include, path
 

@@ -1,4 +1,4 @@
-"""What the commands that submit a workflow share."""
+"""The base of the commands that submit a workflow."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from courses.accounts import demo_user
 from user_workflows.canvas import Workflow
 
 
-def existing(text: str) -> Path:
-    """The absolute path that a user gave, if there is something."""
+def existing_path(text: str) -> Path:
+    """Return the absolute path of a command's argument.
+
+    Raises:
+        CommandError: There is nothing at that path.
+    """
     path = Path(text).expanduser().resolve()
     if not path.exists():
         raise CommandError(f"There is no file or folder '{text}'")
@@ -25,18 +29,18 @@ def existing(text: str) -> Path:
 
 
 class SubmitCommand(BaseCommand):
-    """Submits a course to a workflow, for a worker that runs elsewhere."""
+    """A command that submits a course to a workflow; a worker must run elsewhere."""
 
     make_workflow: Callable[[Path, User], Workflow]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The course, and whether to stay."""
+        """Add the course, and whether to watch."""
         parser.add_argument("course", help="An OLX course: a folder or a .tar.gz archive")
-        parser.add_argument("--watch", action="store_true", help="Show it until it is done")
+        parser.add_argument("--watch", action="store_true", help="Watch it until it is done")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Submit, and say under which id."""
-        status = type(self).make_workflow(existing(options["course"]), demo_user()).delay()
+        """Submit the workflow, print its UUID, and watch it if asked to."""
+        status = type(self).make_workflow(existing_path(options["course"]), demo_user()).delay()
         self.stdout.write(str(status.uuid))
         if options["watch"]:
             try:

@@ -1,4 +1,4 @@
-"""The site itself, served by this process for as long as one needs it."""
+"""The site, served by a thread of this process."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from django.core.servers.basehttp import (
 
 HOST = "127.0.0.1"
 PORTS = range(8000, 8100)
-"""The first one that is free is taken."""
+"""Ports to try; the first free one is used."""
 
 
 @contextmanager
-def own_server(log: Path) -> Iterator[str]:
-    """Serve the site in a thread that writes to `log`; the value is its address."""
-    server = _bound()
+def serve_site(log: Path) -> Iterator[str]:
+    """Serve the site, with requests logged to the file `log`, and yield its URL."""
+    server = _bind_server()
     server.set_app(StaticFilesHandler(get_internal_wsgi_application()))
     handler = logging.FileHandler(log, mode="w")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     loggers = [logging.getLogger(name) for name in ("django", "django.server")]
     before = [logger.handlers for logger in loggers]
     for logger in loggers:
-        logger.handlers = [handler]  # the terminal is for the tree
+        logger.handlers = [handler]  # not on the terminal, which shows the tree
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()
     try:
@@ -45,10 +45,11 @@ def own_server(log: Path) -> Iterator[str]:
         handler.close()
 
 
-def _bound() -> ThreadedWSGIServer:
+def _bind_server() -> ThreadedWSGIServer:
+    """Return a server that listens on the first free port."""
     for port in PORTS:
         try:
             return ThreadedWSGIServer((HOST, port), WSGIRequestHandler)
         except OSError:
-            continue  # somebody else's
+            continue  # in use
     raise CommandError(f"None of the ports {PORTS.start} to {PORTS.stop - 1} is free")

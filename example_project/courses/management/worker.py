@@ -1,4 +1,4 @@
-"""A Celery worker of one's own, for as long as one needs it."""
+"""A Celery worker, run as a process of its own."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import CommandError
 
-GRACE = 20
-"""Seconds a worker has to finish what it is doing."""
+STOP_TIMEOUT = 20
+"""Seconds that a worker has to finish its tasks before it is killed."""
 
 
 @contextmanager
-def own_worker(log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker that writes to `log`; end it, and only it, afterwards.
+def run_worker(log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker that logs to the file `log`, yield its process, and stop it at the end.
 
-    If it ends by itself, what is done meanwhile is interrupted with a `CommandError`.
+    Args:
+        log: The file to write the worker's output to.
+        environment: Variables for the worker, beside those of this process.
+
+    Raises:
+        CommandError: The worker ended by itself; the body is interrupted then.
     """
     command = [sys.executable, "-m", "celery", "-A", "example", "worker", "--pool=prefork"]
     command += ["--concurrency=4", "--loglevel=INFO"]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    leaving = threading.Event()
+    stopping = threading.Event()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -35,15 +40,15 @@ def own_worker(log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes
             env={**os.environ, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us; we tell the worker
+            start_new_session=True,  # Ctrl-C reaches this process only, which stops the worker
         )
 
-    def guard() -> None:
+    def interrupt_when_worker_ends() -> None:
         process.wait()
-        if not leaving.is_set():
+        if not stopping.is_set():
             _thread.interrupt_main()
 
-    threading.Thread(target=guard, daemon=True).start()
+    threading.Thread(target=interrupt_when_worker_ends, daemon=True).start()
     try:
         yield process
     except KeyboardInterrupt:
@@ -51,9 +56,9 @@ def own_worker(log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes
             raise CommandError(f"The worker ended unexpectedly; see {log}") from None
         raise
     finally:
-        leaving.set()
+        stopping.set()
         process.terminate()
         try:
-            process.wait(GRACE)
+            process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()

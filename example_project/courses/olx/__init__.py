@@ -1,10 +1,10 @@
 """Open Learning XML (OLX), the file format in which Open edX courses are written and exchanged.
 
     course = read_course("night_sky.tar.gz-unpacked/")
-    course.tree.check()               # CourseError, in an author's words, unless all is well
-    unpack("upload.tar.gz", target)   # trusts nothing in the archive
+    course.tree.check()               # raises CourseError, which says where the faults are
+    unpack("upload.tar.gz", target)   # safe for untrusted archives
 
-Nothing here knows of Django or Celery; `courses.tasks` calls it.
+Nothing here imports Django or Celery; `courses.tasks` calls it.
 """
 
 from .archive import Limits, unpack

@@ -1,4 +1,4 @@
-"""Unpacking and packing `.tar.gz` archives; unpacking trusts nothing that is in one."""
+"""Packing and unpacking `.tar.gz` archives; unpacking is safe for untrusted ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may unpack to."""
+    """Limits on what an archive unpacks to."""
 
     files: int = 20_000
     """Members, folders included."""
@@ -31,11 +31,11 @@ class Limits:
     """Bytes in one file."""
 
 
-class _Bounded(io.RawIOBase):
-    """The unpacked stream, of which no more is read, nor at once, than is reasonable.
+class _BoundedStream(io.RawIOBase):
+    """The unpacked stream, limited in its total size and in the size of one read.
 
-    The limits on members trust their headers; this trusts nothing: a header that claims to be
-    large (tarfile reads long names whole into memory) and a stream that never ends stop here.
+    `Limits` are checked against the members' headers. This class stops what no header shows: a
+    stream that never ends, and an oversized header, which `tarfile` would read into memory.
     """
 
     def __init__(self, source: gzip.GzipFile, total: int) -> None:
@@ -72,13 +72,20 @@ def unpack(
     *,
     suffix: str = "",
 ) -> None:
-    """Unpack `archive` into the new folder `target`; nothing is left there if it is refused.
+    """Unpack `archive` into the new folder `target`, or leave nothing there and raise.
 
-    Only files whose names end in `suffix` are written, while all are checked.
+    Contents are written as plain new files, not by `TarFile.extract`: no link, device or
+    permission is ever made, and the extraction filters, which differ between releases of Python,
+    do not matter.
 
-    The members' contents are written by our own hand, as plain new files: `tarfile` never makes
-    a link, a device or a permission here, so nothing hangs on its extraction filters, which
-    differ between Python's releases.
+    Args:
+        archive: The `.tar.gz` file.
+        target: The folder to make.
+        limits: Limits to check; by default those of `Limits()`.
+        suffix: Write only files whose names end in this; all members are checked.
+
+    Raises:
+        CourseError: The archive is unsafe, too large, damaged, or cannot be read.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
@@ -98,21 +105,21 @@ def _unpack(archive: Path, folder: Path, limits: Limits, suffix: str) -> None:
     overhead = MEGABYTE + limits.files * 4 * tarfile.BLOCKSIZE
     total = 0
     with gzip.open(archive) as stream:
-        bounded = _Bounded(stream, limits.total + overhead)
+        bounded = _BoundedStream(stream, limits.total + overhead)
         with tarfile.open(fileobj=bounded, mode="r:") as tar:
             for number, member in enumerate(tar, start=1):
                 if number > limits.files:
                     raise CourseError(f"The archive holds more than {limits.files:,} files")
-                path = _checked(member, limits)
+                path = _checked_path(member, limits)
                 total += member.size
                 if total > limits.total:
                     raise CourseError(_too_large(limits.total))
                 if path.name.endswith(suffix):
-                    _write(tar, member, folder / path)
+                    _extract(tar, member, folder / path)
 
 
-def _checked(member: tarfile.TarInfo, limits: Limits) -> PurePosixPath:
-    """The path of `member`, if it is a file or folder that belongs in a course."""
+def _checked_path(member: tarfile.TarInfo, limits: Limits) -> PurePosixPath:
+    """Return the path of `member`; raise unless it is a safe file or folder."""
     name = member.name
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
@@ -122,19 +129,19 @@ def _checked(member: tarfile.TarInfo, limits: Limits) -> PurePosixPath:
     if member.issparse() or not (member.isfile() or member.isdir()):
         raise CourseError(f"The archive is unsafe: '{name}' is neither a file nor a folder")
     if member.size > limits.single:
-        size, most = member.size // MEGABYTE, limits.single // MEGABYTE
-        raise CourseError(f"'{name}' in the archive is too large: {size:,} MB, of {most:,} allowed")
+        size, limit = member.size // MEGABYTE, limits.single // MEGABYTE
+        raise CourseError(f"'{name}' in the archive has {size:,} MB; the limit is {limit:,} MB")
     return path
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """Write the contents of `member` to `path`, where nothing may be yet."""
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Write the contents of `member` to `path`, which must not exist."""
     try:
         if member.isdir():
             path.mkdir(parents=True, exist_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        source = cast(IO[bytes], tar.extractfile(member))  # it is a file
+        source = cast(IO[bytes], tar.extractfile(member))  # None only for folders and links
         with source, path.open("xb") as file:
             shutil.copyfileobj(source, file)
     except (FileExistsError, NotADirectoryError):
@@ -148,12 +155,12 @@ def _too_large(total: int) -> str:
 
 
 class Packer:
-    """A `.tar.gz` being written: the same files give the same bytes.
+    """A writer of a reproducible `.tar.gz`: the same files give the same bytes.
 
         with Packer(path) as packer:
-            packer.add("course/course.xml", file)
+            packer.add("course/course.xml", file, size)
 
-    It appears at `path` when complete.
+    The archive appears at `path` when it is complete, and not at all if the body raises.
     """
 
     def __init__(self, path: Path) -> None:
@@ -168,7 +175,7 @@ class Packer:
         return self
 
     def add(self, name: str, file: IO[bytes], size: int) -> None:
-        """Add `size` bytes of `file` under `name`, unless that name is there already."""
+        """Add `size` bytes of `file` under `name`; do nothing if the name is taken."""
         if name not in self.names:
             self.names.add(name)
             member = tarfile.TarInfo(name)
@@ -176,7 +183,7 @@ class Packer:
             self._tar.addfile(member, file)
 
     def add_files(self, root: Path, files: Iterable[str], prefix: str = "") -> None:
-        """Add `files`, named relative to `root`, under `prefix`."""
+        """Add `files`, named relative to `root`, with `prefix` before their names."""
         for name in files:
             path = root / name
             with path.open("rb") as file:

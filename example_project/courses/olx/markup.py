@@ -1,4 +1,4 @@
-"""Parsing the XML of a file that a stranger may have written."""
+"""Parsing XML files that are not trusted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ MAX_DEPTH = 200
 
 
 def parse(path: Path) -> ET.Element:
-    """The root element of the XML file at `path`.
+    """Parse the XML file at `path` and return its root element.
 
-    Document type declarations are refused, and with them all entities: OLX has no use for them,
-    and the known attacks by XML ("billion laughs", reading the server's files) are made of them.
+    Document type declarations, and so all entities, are refused: OLX does not use them, and the
+    known attacks by XML ("billion laughs", reading the server's files) need them.
+
+    Raises:
+        CourseError: The file is too large, too deep, or not valid; the message lacks its name.
     """
     if path.stat().st_size > MAX_BYTES:
         raise CourseError(f"is larger than {MAX_BYTES // 2**20} MB")
@@ -53,7 +56,7 @@ def _refuse_doctype(*_: Any) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """Where and why parsing failed: `line 3, column 14: mismatched tag`."""
+    """Return where and why parsing failed: `line 3, column 14: mismatched tag`."""
     if isinstance(error, expat.ExpatError):
         return f"line {error.lineno}, column {error.offset + 1}: {expat.ErrorString(error.code)}"
     return str(error)

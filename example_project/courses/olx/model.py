@@ -1,4 +1,4 @@
-"""What a course is made of: a tree of blocks, each knowing its files and its faults."""
+"""The parts of a course: a tree of blocks with their files and faults."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-WORDS = {"course": "course", "chapter": "chapter", "sequential": "lesson", "vertical": "unit"}
-"""What a course author calls the categories of OLX; any other goes by its own name."""
+CATEGORY_LABELS = {
+    "course": "course",
+    "chapter": "chapter",
+    "sequential": "lesson",
+    "vertical": "unit",
+}
+"""Labels of OLX's categories for course authors; other categories are their own labels."""
 
-TOLD = 50
-"""How many faults one error tells."""
+MAX_FAULTS = 50
+"""Faults that one error lists."""
 
 
 class CourseError(Exception):
-    """Something is wrong with a course; the message is for the course's author."""
+    """A fault of a course; the message is written for the course's author."""
 
     @classmethod
     def of(cls, faults: list[str]) -> CourseError:
-        """One error that tells all `faults`, or as many as one cares to read."""
+        """Return one error that lists the first `MAX_FAULTS` faults and counts the rest."""
         if len(faults) == 1:
             return cls(faults[0])
-        told = faults[:TOLD]
-        if more := len(faults) - len(told):
-            told.append(f"and {more:,} more")
-        return cls("\n- ".join([f"{len(faults):,} problems:", *told]))
+        lines = faults[:MAX_FAULTS]
+        if more := len(faults) - len(lines):
+            lines.append(f"and {more:,} more")
+        return cls("\n- ".join([f"{len(faults):,} problems:", *lines]))
 
 
 @dataclass(frozen=True)
@@ -37,55 +42,55 @@ class Block:
     url_name: str
     title: str
     files: tuple[str, ...] = ()
-    """Its own files, relative to the course; none if it is written inside its parent's file."""
+    """Paths of its own files in the course; none if it is written inside its parent's file."""
     children: tuple[Block, ...] = ()
     faults: tuple[str, ...] = ()
-    """What is wrong with this block itself, in words."""
+    """Faults of this block itself, as messages."""
 
     def walk(self) -> Iterator[Block]:
-        """This block and all below it, in the author's order."""
+        """Yield the block and all its descendants, in the author's order."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def components(self) -> tuple[Block, ...]:
-        """Of a sequential: what its learners see, that is what its verticals hold."""
+        """Return the children of a sequential's verticals, which are what learners see."""
         found: list[Block] = []
         for child in self.children:
             found += child.children if child.category == "vertical" else (child,)
         return tuple(found)
 
     def all_files(self) -> list[str]:
-        """The files of this block and all below it, each once."""
+        """Return the files of the block and its descendants, each once."""
         return list(dict.fromkeys(file for block in self.walk() for file in block.files))
 
     def all_faults(self) -> list[str]:
-        """The faults of this block and all below it."""
+        """Return the faults of the block and its descendants."""
         return [fault for block in self.walk() for fault in block.faults]
 
     def check(self) -> None:
-        """Raise `CourseError` if there is a fault at or below this block."""
+        """Raise `CourseError` if the block or a descendant has a fault."""
         if faults := self.all_faults():
             raise CourseError.of(faults)
 
     def counts(self) -> dict[str, int]:
-        """How many blocks of each category there are at and below this block."""
+        """Count the block and its descendants by category."""
         return dict(Counter(block.category for block in self.walk()))
 
     def as_dict(self) -> dict[str, Any]:
-        """The tree in JSON's terms, for a report."""
-        seen: dict[str, Any] = {"category": self.category, "url_name": self.url_name}
-        seen["title"] = self.title
+        """Return the tree as JSON data, for a report."""
+        data: dict[str, Any] = {"category": self.category, "url_name": self.url_name}
+        data["title"] = self.title
         if self.faults:
-            seen["faults"] = list(self.faults)
+            data["faults"] = list(self.faults)
         if self.children:
-            seen["children"] = [child.as_dict() for child in self.children]
-        return seen
+            data["children"] = [child.as_dict() for child in self.children]
+        return data
 
 
 @dataclass(frozen=True)
 class Course:
-    """A course: its key's three parts and its tree."""
+    """A course: the three parts of its key, and its tree."""
 
     org: str
     number: str
@@ -109,5 +114,5 @@ class Course:
 
 
 def plural(count: int, word: str) -> str:
-    """`1 lesson`, `3 lessons`."""
+    """Return a count with its noun: `1 lesson`, `3 lessons`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -1,7 +1,7 @@
-"""Packing a course: each chapter into a part, the parts and the rest into one archive.
+"""Packing a course: each chapter into a part, then the parts and the rest into one archive.
 
-Files are copied byte for byte. What no block of the course refers to, among the folders of
-blocks, is left out; all else (policies, static files, about pages, ...) goes along.
+Files are copied byte for byte. In the folders of blocks, files that no block refers to are left
+out; all other folders (policies, static files, about pages, ...) are included.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .model import Block, Course, CourseError
 from .reader import CONTENT, STRUCTURE, read_course
 
 TOP = "course/"
-"""The folder everything is in, in a course's archive."""
+"""The folder in the archive that contains everything else."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A chapter, packed."""
+    """A packed chapter, or the whole archive."""
 
     path: Path
     files: int
@@ -40,18 +40,18 @@ def stage(root: Path, files: Sequence[str], folder: Path) -> None:
 
 
 def pack_chapter(chapter: Block, folder: Path, target: Path) -> Part:
-    """Pack `chapter`, whose files were staged in `folder`, as the part `target`."""
+    """Pack the files of `chapter` that were staged in `folder` into the part `target`."""
     chapter.check()
     files = sorted(chapter.all_files())
-    if lost := [name for name in files if not (folder / name).is_file()]:
-        raise CourseError(f"Chapter '{chapter.title}': {lost[0]} was not exported")
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise CourseError(f"Chapter '{chapter.title}': {missing[0]} was not exported")
     with Packer(target) as packer:
         packer.add_files(folder, files)
     return Part(target, len(files), target.stat().st_size)
 
 
 def assemble(root: Path, course: Course, parts: Sequence[Path], target: Path) -> Part:
-    """Make the archive `target` of the chapters' `parts` and the rest of the course at `root`."""
+    """Write the archive `target` from the chapters' `parts` and the rest of `course`."""
     with Packer(target) as packer:
         packer.add_files(root, course.tree.files, TOP)
         for part in parts:
@@ -64,19 +64,20 @@ def assemble(root: Path, course: Course, parts: Sequence[Path], target: Path) ->
 
 
 def shared_files(root: Path, course: Course) -> list[str]:
-    """The files that belong to no block, but to the course."""
-    taken = STRUCTURE | CONTENT | {block.category for block in course.tree.walk()}
+    """Return the files that belong to the course but to no block."""
+    block_folders = STRUCTURE | CONTENT | {block.category for block in course.tree.walk()}
     paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     names = [path.relative_to(root) for path in paths]
     return [
         name.as_posix()
         for name in names
-        if name.parts[0] not in taken and not any(part.startswith(".") for part in name.parts)
+        if name.parts[0] not in block_folders
+        and not any(part.startswith(".") for part in name.parts)
     ]
 
 
 def verify(archive: Path, course: Course) -> Course:
-    """Unpack and read `archive` anew; it must be whole, and the same course."""
+    """Unpack and read `archive`; raise `CourseError` unless it is `course`, without faults."""
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         unpack(archive, Path(folder) / "verify")
         found = read_course(Path(folder) / "verify")
@@ -87,6 +88,6 @@ def verify(archive: Path, course: Course) -> Course:
 
 
 def archive_name(course: Course) -> str:
-    """A file name for the course's archive."""
+    """Return a file name for the course's archive."""
     parts = (course.org, course.number, course.run)
     return "-".join(re.sub(r"[^\w.]+", "_", part).strip(".") or "_" for part in parts) + ".tar.gz"

@@ -1,8 +1,8 @@
 """Reading an unpacked OLX course.
 
-Faults do not stop the reading: they are noted on the block they concern, so that an author
-learns of all of them at once and sound chapters can be worked on beside broken ones. Only a
-course without a readable beginning raises `CourseError`.
+Faults do not stop the reading. They are stored on the block that has them, so that an author
+sees all of them at once, and sound chapters can be processed beside broken ones. Only a course
+whose root cannot be read raises `CourseError`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .markup import MAX_DEPTH, parse
-from .model import WORDS, Block, Course, CourseError
+from .model import CATEGORY_LABELS, Block, Course, CourseError
 
 MAX_BLOCKS = 20_000
 STRUCTURE = frozenset({"course", "chapter", "sequential", "vertical"})
-"""The categories that arrange a course; `read_outline` opens no other block's files."""
+"""The categories that structure a course; `read_outline` opens the files of no others."""
 CONTENT = frozenset({"html", "problem", "video", "discussion"})
-"""Categories whose inside is content, in which no further block is looked for."""
+"""The categories whose elements are content and never blocks."""
 
 
 def find_root(path: str | Path) -> Path:
-    """The folder with `course.xml`: `path` itself or a folder right in it."""
+    """Return the folder with `course.xml`: `path` itself or a folder directly in it."""
     top = Path(path)
     folders: list[Path] = sorted(top.iterdir()) if top.is_dir() else []
     for folder in [top, top / "course", *folders]:
@@ -34,17 +34,17 @@ def find_root(path: str | Path) -> Path:
 
 
 def read_course(path: str | Path) -> Course:
-    """The whole course at `path`."""
+    """Read the whole course at `path`."""
     return _Reader(find_root(path)).course()
 
 
 def read_outline(path: str | Path) -> Course:
-    """The course down to its verticals, quickly; what is in these is named, but not opened."""
+    """Read the course down to its verticals; their components are named but not opened."""
     return _Reader(find_root(path), outline=True).course()
 
 
 def read_chapter(path: str | Path, url_name: str) -> Block:
-    """One chapter of the course at `path`, without reading the others."""
+    """Read one chapter of the course at `path`, without reading the others."""
     chapters = _Reader(find_root(path)).course(only=url_name).chapters
     if not chapters:
         raise CourseError(f"Chapter '{url_name}' is not in the course any more")
@@ -53,26 +53,26 @@ def read_chapter(path: str | Path, url_name: str) -> Block:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the course we are reading, for messages and against circles."""
+    """A position in the course, for messages and to detect circular references."""
 
-    words: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     files: tuple[str, ...] = ("course.xml",)
 
     def __str__(self) -> str:
-        words = ", ".join(self.words)
-        named = words[:1].upper() + words[1:]
-        return f"{named} ({self.files[-1]})" if named else self.files[-1]
+        path = ", ".join(self.labels)
+        label = path[:1].upper() + path[1:]
+        return f"{label} ({self.files[-1]})" if label else self.files[-1]
 
     def within(self, block: Block) -> _Place:
-        """The place inside `block`; the course itself is not worth naming."""
+        """Return the place inside `block`; the course itself is left out of messages."""
         if block.category == "course":
             return replace(self, files=self.files + block.files)
-        word = WORDS.get(block.category, block.category)
-        return _Place((*self.words, f"{word} '{block.title}'"), self.files + block.files)
+        category = CATEGORY_LABELS.get(block.category, block.category)
+        return _Place((*self.labels, f"{category} '{block.title}'"), self.files + block.files)
 
 
 class _Reader:
-    """Reads one course; knows its folder and how many blocks were read."""
+    """A reader of one course, which counts the blocks it has read."""
 
     def __init__(self, root: Path, *, outline: bool = False) -> None:
         self.root = root.resolve()
@@ -80,11 +80,11 @@ class _Reader:
         self.blocks = 0
 
     def course(self, only: str | None = None) -> Course:
-        """The course; with `only`, of its chapters just the one of that name."""
+        """Read the course; with `only`, no chapter but the one with that `url_name`."""
         pointer = element = self.load("course.xml", "course")
         files = ["course.xml"]
         if _is_pointer(pointer):
-            files.append(_file("course", pointer.get("url_name", "")))
+            files.append(_file_of("course", pointer.get("url_name", "")))
             try:
                 element = self.load(files[-1], "course")
             except CourseError as error:
@@ -104,25 +104,25 @@ class _Reader:
         return Course(org, number, run, tree)
 
     def block(self, element: ET.Element, url_name: str, place: _Place) -> Block:
-        """The block that `element` is or points to."""
+        """Return the block that `element` is or points to."""
         self.blocks += 1
         if self.blocks > MAX_BLOCKS:
             raise CourseError(f"The course has more than {MAX_BLOCKS:,} blocks")
-        if len(place.words) > MAX_DEPTH:
+        if len(place.labels) > MAX_DEPTH:
             raise CourseError(f"The course has blocks nested more than {MAX_DEPTH} deep")
         block = Block(element.tag, url_name, element.get("display_name") or url_name)
         if self.outline and element.tag not in STRUCTURE:
             return block
         try:
             if _is_pointer(element):
-                file = _file(element.tag, url_name)
+                file = _file_of(element.tag, url_name)
                 if file in place.files:
                     raise CourseError(f"{file} contains itself")
                 element = self.load(file, element.tag)
                 title = element.get("display_name") or url_name
                 block = replace(block, title=title, files=(file,))
             if block.category == "html" and (name := element.get("filename")):
-                page = _file("html", name, "html")
+                page = _file_of("html", name, "html")
                 self.locate(page)
                 block = replace(block, files=(*block.files, page))
         except CourseError as error:
@@ -132,20 +132,20 @@ class _Reader:
         return replace(block, children=tuple(children))
 
     def children_of(self, element: ET.Element, block: Block) -> Iterator[tuple[str, ET.Element]]:
-        """The elements in `element` that are blocks, each with its `url_name`."""
+        """Yield the children of `element` that are blocks, each after its `url_name`."""
         if block.category in CONTENT:
             return
         for number, child in enumerate(element, start=1):
             name = child.get("url_name")
             if block.category == "course":
-                wanted = child.tag == "chapter"
+                is_block = child.tag == "chapter"
             else:
-                wanted = block.category in STRUCTURE or name is not None
-            if wanted:
+                is_block = block.category in STRUCTURE or name is not None
+            if is_block:
                 yield name or f"{block.url_name}-{number}", child
 
     def load(self, file: str, tag: str) -> ET.Element:
-        """The root element of `file`, which must be a `tag`."""
+        """Return the root element of `file`; raise unless it is a `tag`."""
         path = self.locate(file)
         try:
             element = parse(path)
@@ -156,11 +156,11 @@ class _Reader:
         return element
 
     def locate(self, file: str) -> Path:
-        """The path of `file`, which must be in the course, also when links are followed."""
+        """Return the path of `file`; raise unless it is in the course, links resolved."""
         try:
             path = (self.root / file).resolve()
             found = path.is_file()
-        except (OSError, RuntimeError):  # too long a name, links in a circle
+        except (OSError, RuntimeError):  # the name is too long, or links are circular
             found = False
         if not found:
             raise CourseError(f"{file} is missing")
@@ -169,7 +169,7 @@ class _Reader:
         return path
 
     def policy_faults(self) -> Iterator[str]:
-        """What is wrong with the JSON files of policies."""
+        """Yield the faults of the policies, which are JSON files."""
         for path in sorted(self.root.glob("policies/**/*.json")):
             file = path.relative_to(self.root).as_posix()
             try:
@@ -184,13 +184,13 @@ class _Reader:
 
 
 def _is_pointer(element: ET.Element) -> bool:
-    """Whether `element` only says in which file the block is, which is OLX's rule."""
+    """Return whether `element` has nothing but the `url_name` of a block in another file."""
     names = set(element.attrib)
     if element.tag == "course":
         names -= {"org", "course"}
     return names == {"url_name"} and not len(element) and not (element.text or "").strip()
 
 
-def _file(category: str, name: str, suffix: str = "xml") -> str:
-    """The file of a block; in names of blocks OLX writes `:` for a folder."""
+def _file_of(category: str, name: str, suffix: str = "xml") -> str:
+    """Return the path of a block's file; in block names, OLX writes `:` for `/`."""
     return f"{category}/{name.replace(':', '/')}.{suffix}"

@@ -1,4 +1,4 @@
-"""A site like the one django-user-tasks' tests expect: old-style Celery settings, read live."""
+"""Settings as django-user-tasks' tests expect them, with Celery's settings read live."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ BROKER_URL = "memory://"
 CELERY_RESULT_BACKEND = "cache+memory://"
 CELERY_TASK_PROTOCOL = int(os.environ["COMPAT_PROTOCOL"])
 
-# Without a namespace Celery looks each setting up when it needs it, so that the tests'
+# Without a namespace, Celery reads each setting when it needs it, so that the tests'
 # ``override_settings(CELERY_ALWAYS_EAGER=True)`` has an effect.
 app = Celery("compat")
 app.config_from_object("django.conf:settings")

@@ -1,4 +1,4 @@
-"""`manage.py demo [--course PATH]`: the whole thing at a glance."""
+"""`manage.py demo [--course PATH]`: an export, its worker and the site in one command."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from django.core.management.base import BaseCommand, CommandError
 
 from courses import accounts
 from courses.flows import export_course
-from courses.management.base import existing
-from courses.management.server import own_server
-from courses.management.worker import own_worker
+from courses.management.base import existing_path
+from courses.management.server import serve_site
+from courses.management.worker import run_worker
 from user_workflows.models import UserTaskStatus
 
 PACE = "0.2"
-"""Seconds for each block, unless `EXAMPLE_PACE` says otherwise."""
+"""Seconds for each block, unless `EXAMPLE_PACE` is set."""
 
 
 class Command(BaseCommand):
-    """Exports a course by a worker of its own, and shows the workflow's tree meanwhile.
+    """A command that runs a worker and the site, exports a course, and shows its tree.
 
-    The site is served, too. On a terminal it stays when the export is done, until Ctrl-C;
-    elsewhere the command ends with the export.
+    On a terminal the site is served until Ctrl-C, also when the export is done; elsewhere the
+    command ends with the export.
     """
 
-    help = "Export a course, the one that ships with the example or any other, and watch."
+    help = "Export a course, by default the one that ships with the example, and watch."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which course."""
+        """Add the course."""
         shipped = settings.BASE_DIR / "sample_course"
         parser.add_argument(
             "--course", default=str(shipped), help="An OLX course: a folder or a .tar.gz archive"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prepare the database, start a worker and the site, submit, watch, and say what came."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker ends too
-        path = existing(options["course"])
+        """Migrate, start a worker and the site, submit the export, watch it, print the result."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the worker is stopped
+        path = existing_path(options["course"])
         call_command("migrate", verbosity=0, interactive=False)
         var, pace = Path(settings.EXAMPLE_VAR), os.environ.get("EXAMPLE_PACE") or PACE
         with (
-            own_worker(var / "worker.log", EXAMPLE_PACE=pace) as worker,
-            own_server(var / "server.log") as site,
+            run_worker(var / "worker.log", EXAMPLE_PACE=pace) as worker,
+            serve_site(var / "server.log") as site,
         ):
             status = export_course(path, accounts.demo_user()).delay()
             self.stdout.write(
@@ -59,23 +59,23 @@ class Command(BaseCommand):
             )
             try:
                 call_command("watch_workflow", str(status.uuid), stdout=self.stdout)
-                self._tell(status)
+                self._print_archive(status)
                 if self.stdout.isatty():
-                    self.stdout.write(f"\nThe site goes on at {site}/ until Ctrl-C.")
+                    self.stdout.write(f"\nThe site is served at {site}/ until Ctrl-C.")
                     threading.Event().wait()
             except KeyboardInterrupt:
                 if worker.poll() is not None:
-                    raise  # its end is what interrupts us
+                    raise  # the worker has ended, and interrupted us
                 status.refresh_from_db()
                 if status.is_active:
-                    sys.exit("The demo's own worker ends with it.")
-                self.stdout.write("The site and its worker end.")
+                    sys.exit("Stopping the demo and its worker; the export is not done.")
+                self.stdout.write("Stopping the site and its worker.")
         if status.phase not in ("SUCCEEDED", "PARTIAL"):
             errors = [artifact.text for artifact in status.subtree_artifacts("Error")]
             raise CommandError("\n".join([f"{status.name}: {status.state_text}", *errors]))
 
-    def _tell(self, status: UserTaskStatus) -> None:
-        """Say what came of it."""
+    def _print_archive(self, status: UserTaskStatus) -> None:
+        """Print the path and size of the archive, if the export has left one."""
         status.refresh_from_db()
         archive = status.subtree_artifacts("Course archive").first()
         if archive is not None and archive.file:

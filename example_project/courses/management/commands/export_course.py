@@ -5,7 +5,7 @@ from courses.management.base import SubmitCommand
 
 
 class Command(SubmitCommand):
-    """Exports a course."""
+    """The command that exports a course."""
 
     help = "Submit the export of an OLX course; a worker must be running."
     make_workflow = staticmethod(export_course)

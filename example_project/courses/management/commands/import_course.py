@@ -5,7 +5,7 @@ from courses.management.base import SubmitCommand
 
 
 class Command(SubmitCommand):
-    """Imports a course."""
+    """The command that imports a course."""
 
     help = "Submit the import of an OLX course; a worker must be running."
     make_workflow = staticmethod(import_course)
