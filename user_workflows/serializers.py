@@ -1,4 +1,4 @@
-"""What the API says of statuses and artifacts: all that django-user-tasks says, and more."""
+"""Shapes of the REST API: all fields of django-user-tasks, and more. ``/tree/``: ``tree_json``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from uuid import UUID
 
 from rest_framework import serializers
 
+from .lifecycle.cancellation import Cancellation
 from .models import UserTaskArtifact, UserTaskStatus
+from .reports.artifact_links import safe_link
+from .reports.failures import Failure, FailureReport
 
 
 class StatusSerializer(serializers.HyperlinkedModelSerializer[UserTaskStatus]):
-    """A node. Of a list only what is stored with it: ``counts`` is null there."""
+    """A node. In a list only what is stored with it: ``counts`` is null there."""
 
     artifacts: Any = serializers.HyperlinkedRelatedField(
         many=True, read_only=True, view_name="usertaskartifact-detail", lookup_field="uuid"
@@ -30,7 +33,7 @@ class StatusSerializer(serializers.HyperlinkedModelSerializer[UserTaskStatus]):
 
     class Meta:
         model = UserTaskStatus
-        fields: ClassVar[Any] = (
+        fields: ClassVar[tuple[str, ...]] = (
             "name", "state", "state_text", "completed_steps", "total_steps", "attempts",
             "created", "modified", "artifacts",
             "uuid", "parent", "root", "node_type", "task_class", "action", "subject", "phase",
@@ -38,7 +41,7 @@ class StatusSerializer(serializers.HyperlinkedModelSerializer[UserTaskStatus]):
         )  # fmt: skip
 
     def get_root(self, status: UserTaskStatus) -> UUID:
-        """The key of the whole; where the query has not brought it, one more query."""
+        """Return the UUID of the root. One query, unless the queryset is annotated with it."""
         if status.parent_id is None:
             return status.uuid
         found = getattr(status, "root_uuid", None)
@@ -48,7 +51,7 @@ class StatusSerializer(serializers.HyperlinkedModelSerializer[UserTaskStatus]):
         return cast(UUID, found)
 
     def get_counts(self, status: UserTaskStatus) -> dict[str, int] | None:
-        """Leaves by phase. One query, none in a list."""
+        """Return the leaves by phase. One query, none in a list."""
         if isinstance(self.parent, serializers.ListSerializer):
             return None
         return {phase.value: count for phase, count in status.counts().items()}
@@ -61,19 +64,67 @@ class ArtifactSerializer(serializers.HyperlinkedModelSerializer[UserTaskArtifact
 
     class Meta:
         model = UserTaskArtifact
-        fields: ClassVar[Any] = (
+        fields: ClassVar[tuple[str, ...]] = (
             "name", "created", "modified", "status", "file", "text", "url",
             "uuid", "content_type", "size",
         )  # fmt: skip
-        extra_kwargs: ClassVar[Any] = {"status": {"lookup_field": "uuid"}}
+        extra_kwargs: ClassVar = {"status": {"lookup_field": "uuid"}}
 
     def get_file(self, artifact: UserTaskArtifact) -> str:
-        """The storage's (signed) address, empty if there is no file."""
+        """Return the storage's (signed) address, or an empty string if there is no file."""
         return artifact.file.url if artifact.file else ""
 
-    def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Only links that a browser may follow without harm."""
-        shown: dict[str, Any] = super().to_representation(instance)
-        if not str(shown.get("url") or "").lower().startswith(("http://", "https://")):
-            shown["url"] = ""
+    def to_representation(self, instance: UserTaskArtifact) -> dict[str, Any]:
+        """Return the artifact without links that a browser had better not follow."""
+        shown = super().to_representation(instance)
+        shown["url"] = safe_link(shown.get("url"))
         return shown
+
+
+class PlacedArtifactSerializer(ArtifactSerializer):
+    """An artifact and the names of the nodes that lead to it."""
+
+    path = serializers.SerializerMethodField(help_text="From below the node down to the task")
+
+    class Meta(ArtifactSerializer.Meta):
+        fields = (*ArtifactSerializer.Meta.fields, "path")
+
+    def get_path(self, artifact: UserTaskArtifact) -> list[str]:
+        """Return the path, by the ``paths`` of the context."""
+        path: list[str] = self.context["paths"].of(artifact.status)
+        return path
+
+
+class FailureSerializer(serializers.Serializer[Failure]):
+    """A task that failed."""
+
+    uuid = serializers.UUIDField()
+    path = serializers.ListField(child=serializers.CharField())
+    message = serializers.CharField()
+    attempts = serializers.IntegerField()
+    allow_failure = serializers.BooleanField()
+    prevented = serializers.IntegerField()
+
+
+class FailuresSerializer(serializers.Serializer[FailureReport]):
+    """The number of failed tasks, and the first of them."""
+
+    count = serializers.IntegerField()
+    failures = FailureSerializer(many=True, source="shown")
+
+
+class CancellationSerializer(serializers.Serializer[Cancellation]):
+    """How many tasks never start, were asked to stop, had finished."""
+
+    pending = serializers.IntegerField()
+    running = serializers.IntegerField()
+    finished = serializers.IntegerField()
+
+
+class CanceledSerializer(StatusSerializer):
+    """A node, and what canceling it did."""
+
+    canceled = CancellationSerializer()
+
+    class Meta(StatusSerializer.Meta):
+        fields = (*StatusSerializer.Meta.fields, "canceled")

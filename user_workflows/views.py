@@ -4,34 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 from uuid import UUID
 
 import networkx as nx
 from django.apps import apps
 from django.db import IntegrityError
-from django.db.models import OuterRef, Prefetch, ProtectedError, QuerySet, RestrictedError, Subquery
+from django.db.models import (
+    Model,
+    OuterRef,
+    Prefetch,
+    ProtectedError,
+    QuerySet,
+    RestrictedError,
+    Subquery,
+)
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, ValidationError
-from rest_framework.filters import OrderingFilter, SearchFilter
+from rest_framework.filters import BaseFilterBackend, OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .conf import settings
 from .maintenance.deletion import delete_workflow
-from .models import UserTaskArtifact, UserTaskStatus
+from .models import ArtifactQuerySet, UserTaskArtifact, UserTaskStatus
 from .permissions import WorkflowPermission
 from .phases import Phase
 from .reports import archives, graph_formats, tree_json
 from .reports.failures import failure_report
 from .reports.paths import Paths
-from .serializers import ArtifactSerializer, StatusSerializer
+from .serializers import (
+    ArtifactSerializer,
+    CancellationSerializer,
+    FailuresSerializer,
+    PlacedArtifactSerializer,
+    StatusSerializer,
+)
+
+if TYPE_CHECKING:
+    from .filtersets import ArtifactFilterSet, StatusFilterSet
+
+M = TypeVar("M", bound=Model)
 
 #: The most levels, and children of each container, that one answer shows.
 MAX_DEPTH, MAX_CHILDREN = 20, 500
-#: The most failures that one answer tells.
+#: The most failures that one answer shows.
 MAX_FAILURES = 100
 
 #: Its name in django-user-tasks.
@@ -39,32 +60,31 @@ DjangoObjectPermissionsIncludingView = WorkflowPermission
 
 
 class Conflict(APIException):
-    """What was asked for cannot be done to this workflow, or not now."""
+    """The request cannot be fulfilled for this workflow, or not now."""
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
 
 
-class _Scoped:
-    """Lists and look-ups know of nothing that the site's filters keep from the user."""
+class _ScopedViewSet(viewsets.GenericViewSet[M]):
+    """Views whose lists and look-ups hide what the site's filters keep from the user."""
 
-    finders: ClassVar[tuple[Any, ...]] = (SearchFilter, OrderingFilter)
+    finders: ClassVar[tuple[type[BaseFilterBackend], ...]] = (SearchFilter, OrderingFilter)
 
     @property
-    def scopes(self) -> tuple[Any, ...]:
+    def scopes(self) -> tuple[type[BaseFilterBackend], ...]:
         raise NotImplementedError
 
     def handle_exception(self, exc: Exception) -> Response:
-        """What is deleted while it is looked at is not there."""
+        """Answer 404 for a node that is deleted while it is looked at."""
         gone = isinstance(exc, UserTaskStatus.DoesNotExist)
-        answer: Response = super().handle_exception(NotFound() if gone else exc)  # type: ignore[misc]
-        return answer
+        return super().handle_exception(NotFound() if gone else exc)
 
     @property
-    def filter_backends(self) -> Any:
-        """The site's own, and in lists those that search and order."""
+    def filter_backends(self) -> Sequence[type[BaseFilterBackend]]:  # type: ignore[override]
+        """The site's own filters, and in lists those that search and order."""
         found = list(self.scopes)
-        if not self.detail:  # type: ignore[attr-defined]
+        if not self.detail:
             found += [finder for finder in self.finders if finder not in found]
             if apps.is_installed("django_filters"):
                 from django_filters.rest_framework import DjangoFilterBackend
@@ -73,12 +93,11 @@ class _Scoped:
         return found
 
 
-class StatusViewSet(  # type: ignore[override]
-    _Scoped,
+class StatusViewSet(
+    _ScopedViewSet[UserTaskStatus],
     mixins.DestroyModelMixin,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
-    viewsets.GenericViewSet[UserTaskStatus],
 ):
     """The workflows of a user, and each node in them.
 
@@ -89,25 +108,25 @@ class StatusViewSet(  # type: ignore[override]
     lookup_value_regex = "[0-9a-fA-F-]{32,36}"
     permission_classes = (WorkflowPermission,)
     queryset = UserTaskStatus.objects.order_by("-created", "-pk")
-    serializer_class: Any = StatusSerializer
+    serializer_class = StatusSerializer
     search_fields = ("name", "subject")
     ordering_fields = ("created", "modified", "name", "settled_at", "phase")
 
     @property
-    def scopes(self) -> tuple[Any, ...]:
+    def scopes(self) -> tuple[type[BaseFilterBackend], ...]:
         """``USER_WORKFLOWS_STATUS_FILTERS``."""
         return settings.STATUS_FILTERS
 
     @property
-    def filterset_class(self) -> Any:
-        """For sites that have django-filter."""
+    def filterset_class(self) -> type[StatusFilterSet]:
+        """The filters by field, for sites that have django-filter."""
         from .filtersets import StatusFilterSet
 
         return StatusFilterSet
 
     def get_queryset(self) -> QuerySet[UserTaskStatus]:
-        """The nodes that this request is about, with what the serializer shows of them."""
-        nodes: Any = super().get_queryset()
+        """Return the nodes of this request, with all that the serializer shows of them."""
+        nodes: QuerySet[UserTaskStatus] = super().get_queryset()
         if self.action == "list":
             # Their texts may be large, and are not shown.
             artifacts = UserTaskArtifact.objects.only("uuid", "status_id")
@@ -118,17 +137,18 @@ class StatusViewSet(  # type: ignore[override]
                 tops = UserTaskStatus.objects.filter(pk=OuterRef("tree_id")).order_by()
                 nodes = nodes.annotate(root_uuid=Subquery(tops.values("uuid")))
                 nodes = nodes.select_related("parent")
-        found: QuerySet[UserTaskStatus] = nodes
-        return found
+        return nodes
 
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """One node, with sums as of now."""
+    def retrieve(self, request: Request, *args: object, **kwargs: object) -> Response:
+        """Return one node, with sums as of now."""
         node = self.get_object()
-        _refresh_sums(node)
+        if node.is_container:
+            live = node.tree()
+            node.apply_row(completed_steps=live.completed_steps, total_steps=live.total_steps)
         return Response(self.get_serializer(node).data)
 
     def perform_destroy(self, instance: UserTaskStatus) -> None:
-        """Deletes a whole workflow with its artifacts; one that is open is canceled first."""
+        """Delete a whole workflow with its artifacts; cancel it first if it is open."""
         if instance.parent_id is not None:
             raise Conflict("Only a whole workflow can be deleted, not a part of one.")
         try:
@@ -139,8 +159,8 @@ class StatusViewSet(  # type: ignore[override]
             raise Conflict("Tasks of this workflow are still at work; try again.") from None
 
     @action(detail=True, methods=["post"])
-    def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Cancels a node and all below it; with ``force`` running tasks are terminated.
+    def cancel(self, request: Request, *args: object, **kwargs: object) -> Response:
+        """Cancel a node and all below it; with ``force`` terminate running tasks.
 
         The answer is the node; its ``canceled`` says how many tasks never start, how many were
         asked to stop and how many had finished.
@@ -148,97 +168,68 @@ class StatusViewSet(  # type: ignore[override]
         node = self.get_object()
         data = request.data if isinstance(request.data, dict) else {}
         force = str(data.get("force", "")).lower() in ("1", "true", "on")
-        done = node.cancel(force=force)
+        canceled = CancellationSerializer(node.cancel(force=force)).data
         node.refresh_from_db()
-        shown = self.get_serializer(node).data
-        counts = {"pending": done.pending, "running": done.running, "finished": done.finished}
-        return Response({**shown, "canceled": counts})
+        return Response({**self.get_serializer(node).data, "canceled": canceled})
 
     @action(detail=True)
-    def tree(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The subtree of a node, nested: see the parameters of ``outline``.
+    def tree(self, request: Request, *args: object, **kwargs: object) -> HttpResponse:
+        """Return the subtree of a node, nested, or with ``since`` only what has changed.
 
-        With ``since``, a ``version`` of an earlier answer, only what has changed. An unchanged
-        tree is answered by 304 to who sends its ``ETag``, without being read: one query, two
-        while it is open.
+        ``since`` is the ``version`` of an earlier answer. A request with the ``ETag`` of an
+        unchanged tree is answered by 304 without reading the tree: one query, two while it is open.
         """
         node = self.get_object()
-        since, bounds = self._since(), self._bounds()
-        # Whatever one has seen of this state, nothing has changed since.
+        since, limits = self._since(), self._limits()
+        # Since any version of this state nothing has changed.
         asked = request.query_params.urlencode() if since is None else "since"
         tag = _etag([str(node.uuid), *tree_json.fingerprint(node), asked])
         if tag in request.headers.get("If-None-Match", ""):
             return HttpResponse(status=304, headers={"ETag": tag})
-        version = tree_json.current_version()
-        top = node.tree()
-        body: dict[str, Any] = {"settled": top.is_settled}
-        if since is not None:
-            changed = tree_json.changed_nodes(top, since)
-            body["reset"], body["changed"] = changed is None, changed or []
-        else:
-            try:
-                body["tree"] = tree_json.nested_json(top, bounds)
-            except ValueError:
-                raise ValidationError({"after": "This is no child of the node."}) from None
-        return Response({"version": version, **body}, headers={"ETag": tag})
+        try:
+            answer = tree_json.tree_json(node, limits, since)
+        except ValueError:
+            raise ValidationError({"after": "This is no child of the node."}) from None
+        return Response(answer, headers={"ETag": tag})
 
     @action(detail=True)
-    def artifacts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """What the tasks of a subtree have left, in tree order; each with its ``path``."""
+    def artifacts(self, request: Request, *args: object, **kwargs: object) -> Response:
+        """Return what the tasks of a subtree have left, in tree order; each with its ``path``."""
         node = self.get_object()
         found = node.subtree_artifacts(request.query_params.get("name"))
-        phases = self._phases()
-        if phases:
+        if phases := self._phases():
             found = found.filter(status__phase__in=phases)
         found = found.select_related("status")
-        page = self.paginate_queryset(found)  # type: ignore[arg-type]
-        rows: Any = found if page is None else page
-        paths = Paths(node)
-        context = self.get_serializer_context()
-        shown = [
-            {**ArtifactSerializer(row, context=context).data, "path": paths.of(row.status)}
-            for row in rows
-        ]
+        page: Sequence[UserTaskArtifact] | None = self.paginate_queryset(found)  # type: ignore[arg-type]
+        rows: Sequence[UserTaskArtifact] | ArtifactQuerySet = found if page is None else page
+        context = {**self.get_serializer_context(), "paths": Paths(node)}
+        shown = PlacedArtifactSerializer(rows, many=True, context=context).data
         return Response(shown) if page is None else self.get_paginated_response(shown)
 
     @action(detail=True, url_path=r"artifacts\.zip", url_name="archive")
-    def archive(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
-        """All of them in one archive, made while it is sent, with a manifest."""
+    def archive(self, request: Request, *args: object, **kwargs: object) -> StreamingHttpResponse:
+        """Return all artifacts in one archive, made while it is sent, with a manifest."""
         return archives.zip_response(self.get_object())
 
     @action(detail=True)
-    def failures(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Why it failed: the tasks that did, with what they said and what they prevented."""
+    def failures(self, request: Request, *args: object, **kwargs: object) -> Response:
+        """Return the tasks that failed, with their messages and what they prevented."""
         found = failure_report(self.get_object(), MAX_FAILURES)
-        rows = [
-            {
-                "uuid": str(failure.uuid),
-                "path": failure.path,
-                "message": failure.message,
-                "attempts": failure.attempts,
-                "allow_failure": failure.allow_failure,
-                "prevented": failure.prevented,
-            }
-            for failure in found.shown
-        ]
-        return Response({"count": found.count, "failures": rows})
+        return Response({**FailuresSerializer(found).data})
 
     @action(detail=True)
-    def graph(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Which task waits for which: ``as=node-link`` (JSON), ``mermaid`` or ``dot``."""
+    def graph(self, request: Request, *args: object, **kwargs: object) -> HttpResponse:
+        """Return which task waits for which: ``as=node-link`` (JSON), ``mermaid`` or ``dot``."""
         kind = request.query_params.get("as", "node-link")
         graph = graph_formats.plain_graph(self.get_object().graph())
         if kind == "node-link":
             return Response(nx.node_link_data(graph, edges="edges"))
-        if kind == "mermaid":
-            return HttpResponse(
-                graph_formats.mermaid(graph), content_type="text/plain; charset=utf-8"
-            )
-        if kind == "dot":
-            return HttpResponse(graph_formats.dot(graph), content_type="text/plain; charset=utf-8")
-        raise ValidationError({"as": "One of node-link, mermaid, dot."})
+        draw = {"mermaid": graph_formats.mermaid, "dot": graph_formats.dot}.get(kind)
+        if draw is None:
+            raise ValidationError({"as": "One of node-link, mermaid, dot."})
+        return HttpResponse(draw(graph), content_type="text/plain; charset=utf-8")
 
-    def _bounds(self) -> tree_json.TreeLimits:
+    def _limits(self) -> tree_json.TreeLimits:
         after = self.request.query_params.get("after")
         try:
             child = UUID(after) if after else None
@@ -264,7 +255,7 @@ class StatusViewSet(  # type: ignore[override]
         except ValueError:
             raise ValidationError({"phase": f"Of {', '.join(Phase.values)}."}) from None
 
-    def _since(self) -> Any:
+    def _since(self) -> datetime | None:
         given = self.request.query_params.get("since")
         try:
             return tree_json.parse_version(given) if given is not None else None
@@ -272,8 +263,8 @@ class StatusViewSet(  # type: ignore[override]
             raise ValidationError({"since": "The version of an earlier answer."}) from None
 
 
-class ArtifactViewSet(  # type: ignore[override]
-    _Scoped, viewsets.ReadOnlyModelViewSet[UserTaskArtifact]
+class ArtifactViewSet(
+    _ScopedViewSet[UserTaskArtifact], viewsets.ReadOnlyModelViewSet[UserTaskArtifact]
 ):
     """All artifacts that a user may see."""
 
@@ -281,29 +272,23 @@ class ArtifactViewSet(  # type: ignore[override]
     lookup_value_regex = "[0-9a-fA-F-]{32,36}"
     permission_classes = (WorkflowPermission,)
     queryset = UserTaskArtifact.objects.select_related("status").order_by("pk")
-    serializer_class: Any = ArtifactSerializer
+    serializer_class = ArtifactSerializer
     search_fields = ("name",)
     ordering_fields = ("created", "name")
 
     @property
-    def scopes(self) -> tuple[Any, ...]:
+    def scopes(self) -> tuple[type[BaseFilterBackend], ...]:
         """``USER_WORKFLOWS_ARTIFACT_FILTERS``."""
         return settings.ARTIFACT_FILTERS
 
     @property
-    def filterset_class(self) -> Any:
-        """For sites that have django-filter."""
+    def filterset_class(self) -> type[ArtifactFilterSet]:
+        """The filters by field, for sites that have django-filter."""
         from .filtersets import ArtifactFilterSet
 
         return ArtifactFilterSet
 
 
-def _refresh_sums(node: UserTaskStatus) -> None:
-    if node.is_container:
-        live = node.tree()
-        node.apply_row(completed_steps=live.completed_steps, total_steps=live.total_steps)
-
-
-def _etag(content: Any) -> str:
+def _etag(content: list[str]) -> str:
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f'"{digest[:32]}"'

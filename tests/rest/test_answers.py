@@ -16,6 +16,7 @@ from django.utils.timezone import now
 
 from tests.helpers import a_user, leaf, node, queries
 from tests.rest.conftest import export, part, url
+from user_workflows import serializers
 from user_workflows.db import timestamps
 from user_workflows.lifecycle import transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
@@ -141,6 +142,65 @@ def test_a_tree_says_what_it_leaves_out_and_how_to_get_it(people: Any, client: A
     flat = client.get(url(wide, "tree", depth=1)).json()["tree"]
     assert flat["children"][0]["children"] == []
     assert flat["children"][0]["left_out"] == {"children": 7, "after": None}
+
+
+def test_a_node_of_a_tree_is_rendered_by_its_declared_fields(root: Any, client: Any) -> None:
+    """All fields in their order, times as the database has them: clients compare these."""
+    end(root, "read")
+    end(root, "render 1", Phase.FAILED, "No ink.")
+    read, failed, skipped = (part(root, name) for name in ("read", "render 1", "pack 1"))
+    shown = client.get(url(root, "tree")).json()["tree"]["children"]
+    assert list(shown[0].items()) == [
+        ("uuid", str(read.uuid)),
+        ("parent", str(root.uuid)),
+        ("node_type", "task"),
+        ("name", "read"),
+        ("task_class", "t"),
+        ("phase", "SUCCEEDED"),
+        ("state", "Succeeded"),
+        ("completed_steps", 1),
+        ("total_steps", 1),
+        ("percent", 100),
+        ("attempts", 1),
+        ("allow_failure", False),
+        ("caused_by", None),
+        ("started", read.started_at.isoformat()),
+        ("settled", read.settled_at.isoformat()),
+        ("last_seen", None),
+        ("counts", {"SUCCEEDED": 1}),
+        ("children", []),
+        ("left_out", {"children": 0, "after": None}),
+    ]
+    tree = client.get(url(skipped, "tree")).json()["tree"]
+    assert (tree["parent"], tree["caused_by"]) == (None, None)  # Not in this subtree.
+    tree = client.get(url(skipped.parent, "tree")).json()["tree"]
+    assert tree["children"][1]["caused_by"] == str(failed.uuid)
+
+
+def test_an_answer_has_the_fields_that_describe_it(root: Any, client: Any) -> None:
+    end(root, "render 1", Phase.FAILED, "No ink.")
+    whole = client.get(url(root, "tree")).json()
+    delta = client.get(url(root, "tree", since=0)).json()
+    answers = {
+        tree_json.OutlineSerializer: whole["tree"],
+        tree_json.LeftOutSerializer: whole["tree"]["left_out"],
+        tree_json.NodeSerializer: delta["changed"][0],
+        serializers.PlacedArtifactSerializer: client.get(url(root, "artifacts")).json()[0],
+        serializers.FailuresSerializer: client.get(url(root, "failures")).json(),
+        serializers.CanceledSerializer: client.post(url(root, "cancel")).json(),
+    }
+    for serializer, answer in answers.items():
+        assert list(answer) == list(serializer().fields), serializer
+    assert [*whole, *delta] == [
+        "version",
+        "settled",
+        "tree",
+        "version",
+        "settled",
+        "reset",
+        "changed",
+    ]
+    assert set(tree_json.TreeSerializer().fields) == {*whole, *delta}
 
 
 def test_a_tree_of_some_phases_shows_the_way_to_them(root: Any, client: Any) -> None:
@@ -427,7 +487,7 @@ def test_no_write_in_a_long_transaction_is_missed(
         time.sleep(0.1)
         version = now()  # Of who reads while nothing of it can be seen.
     told = tree_json.changed_nodes(root.tree(), version)
-    assert told is not None and str(status.uuid) in [row["uuid"] for row in told]
+    assert told is not None and status.uuid in [node.uuid for node in told]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -447,7 +507,7 @@ def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPa
         transitions.begin(status, 1)
         version = now() - timedelta(seconds=0.05)
     told = tree_json.changed_nodes(root.tree(), version)
-    assert told is not None and str(status.uuid) in [row["uuid"] for row in told]
+    assert told is not None and status.uuid in [node.uuid for node in told]
 
 
 def test_each_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:

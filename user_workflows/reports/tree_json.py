@@ -1,146 +1,265 @@
-"""A tree as far as a client wants to see it, and what has changed in it since it last looked."""
+"""The JSON of ``/tree/``: a bounded tree, or what has changed in it since an earlier answer.
+
+The serializers here both render the answer and describe it to OpenAPI.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, DecimalField, Func, Max, Sum
 from django.utils.timezone import make_naive, now
+from rest_framework import serializers
 
-from ..db.tables import statuses
 from ..db.timestamps import SLOW_WRITE
-from ..phases import Phase
+from ..models import UserTaskStatus
+from ..phases import NodeType, Phase
 from ..tree.bounds import within
 from ..tree.nodes import TreeNode
 
-#: How far a version reaches back before the read that it is given with. What was dated before the
-#: read may be committed after it: by transactions as long as ``trees.LONG``, and by hosts whose
-#: clocks differ by as much.
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler, _AsSqlType
+
+T = TypeVar("T")
+
+#: How far a version reaches back before the read it is given with. A row stamped before the read
+#: may be committed after it: by a transaction as long as ``SLOW_WRITE``, and by a host whose clock
+#: differs by as much.
 VERSION_MARGIN = 2 * SLOW_WRITE
-#: Of more nodes than these a delta says only that the tree is to be read again.
+#: The most changed nodes that are listed; for more the client is asked to read the tree again.
 MAX_CHANGED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class TreeLimits:
-    """How much of a tree to show."""
+    """Limits of a nested tree."""
 
     depth: int = 3
     """Levels below the top."""
     children: int = 50
     """Children of each container."""
     phases: Collection[Phase] = ()
-    """Only nodes with tasks in one of these phases below them; empty for all."""
+    """Show only nodes with tasks in one of these phases; empty for all."""
     after: UUID | None = None
     """Begin behind this child of the top."""
 
 
-def nested_json(top: TreeNode, bounds: TreeLimits) -> dict[str, Any]:
-    """The subtree below ``top``, nested, as JSON can hold it.
+class LeftOut(NamedTuple):
+    """Children of a node that an answer does not show."""
 
-    Each node with children that are not shown says how many in ``left_out``, and after which
-    child they begin: they are had by an outline of that node.
+    children: int
+    after: int | None
+    """Primary key of the last child that is shown."""
+
+
+# -- shapes ---------------------------------------------------------------------------------------
+
+
+class NodeUUIDField(serializers.UUIDField):
+    """The UUID of a node, from its primary key; null if that node is not part of the tree."""
+
+
+#: Functions that render the values of a field; other values are JSON already. A ``DateTimeField``
+#: of Django REST framework would convert to the current time zone.
+_RENDERERS: dict[type[serializers.Field[Any, Any, Any, Any]], Callable[[Any], object]] = {
+    serializers.ChoiceField: attrgetter("value"),
+    serializers.DateTimeField: datetime.isoformat,
+    serializers.DictField: lambda counts: {key.value: count for key, count in counts.items()},
+}
+
+
+class FlatSerializer(serializers.Serializer[T]):
+    """Renders attributes three times as fast as Django REST framework, for trees of 10,000 nodes.
+
+    The context has ``uuids``: those of the tree's nodes, as text, by primary key. Fields with the
+    source ``*`` are left to subclasses.
+    """
+
+    @cached_property
+    def _render(self) -> Callable[[T], dict[str, Any]]:
+        fields = {name: field for name, field in self.fields.items() if field.source != "*"}
+        values = attrgetter(*[field.source or name for name, field in fields.items()])
+        by_type = {**_RENDERERS, NodeUUIDField: self.context["uuids"].get}
+        rendered = [
+            (n, by_type[type(field)]) for n, field in fields.items() if type(field) in by_type
+        ]
+
+        def render(instance: T) -> dict[str, Any]:
+            row = dict(zip(fields, values(instance), strict=True))
+            for name, render_value in rendered:
+                if row[name] is not None:
+                    row[name] = render_value(row[name])
+            return row
+
+        return render
+
+    def to_representation(self, instance: T) -> dict[str, Any]:
+        """Return the declared fields of an object as JSON can hold them."""
+        return self._render(instance)
+
+
+class NodeSerializer(FlatSerializer[TreeNode]):
+    """A node of a tree."""
+
+    uuid = NodeUUIDField(source="pk")
+    parent: Any = NodeUUIDField(source="parent_id", allow_null=True)
+    node_type = serializers.ChoiceField(choices=NodeType.choices)
+    name = serializers.CharField()
+    task_class = serializers.CharField()
+    phase = serializers.ChoiceField(choices=Phase.choices)
+    state = serializers.CharField()
+    completed_steps = serializers.IntegerField()
+    total_steps = serializers.IntegerField()
+    percent = serializers.IntegerField()
+    attempts = serializers.IntegerField()
+    allow_failure = serializers.BooleanField()
+    caused_by = NodeUUIDField(source="caused_by_id", allow_null=True)
+    started = serializers.DateTimeField(source="started_at", allow_null=True)
+    settled = serializers.DateTimeField(source="settled_at", allow_null=True)
+    last_seen = serializers.DateTimeField(source="last_seen_at", allow_null=True)
+    counts = serializers.DictField(child=serializers.IntegerField())
+
+
+class LeftOutSerializer(FlatSerializer[LeftOut]):
+    """How many children are not shown, and after which they begin."""
+
+    children = serializers.IntegerField()
+    after = NodeUUIDField(allow_null=True)
+
+
+class OutlineSerializer(NodeSerializer):
+    """A node with its children, each of the same shape."""
+
+    # The context also has ``limits``. ``tree/`` of a node with children that are not shown, with
+    # ``left_out.after`` as ``after``, shows the next ones.
+    children = serializers.ListField(child=serializers.DictField(), source="*")
+    left_out = LeftOutSerializer(source="*")
+
+    def to_representation(self, instance: TreeNode) -> dict[str, Any]:
+        """Return the subtree within the limits.
+
+        Raises:
+            ValueError: ``limits.after`` is not a child of the node.
+        """
+        limits: TreeLimits = self.context["limits"]
+        begin = 0
+        if limits.after is not None:
+            begin = [child.uuid for child in instance.children].index(limits.after) + 1
+        return self._outline(instance, limits, limits.depth, begin)
+
+    def _outline(
+        self, node: TreeNode, limits: TreeLimits, depth: int, begin: int = 0
+    ) -> dict[str, Any]:
+        found = node.children[begin:]
+        if limits.phases:
+            found = [c for c in found if any(c.counts[phase] for phase in limits.phases)]
+        shown = found[: limits.children] if depth > 0 else []
+        left = len(found) - len(shown)
+        row = self._render(node)
+        row["children"] = [self._outline(child, limits, depth - 1) for child in shown]
+        row["left_out"] = self._render_left_out(
+            LeftOut(left, shown[-1].pk if shown and left else None)
+        )
+        return row
+
+    @cached_property
+    def _render_left_out(self) -> Callable[[LeftOut], dict[str, Any]]:
+        return self.fields["left_out"].to_representation
+
+
+class TreeSerializer(serializers.Serializer[dict[str, object]]):
+    """``tree``, or with ``since`` ``changed`` and ``reset``."""
+
+    version = serializers.CharField()
+    settled = serializers.BooleanField()
+    tree = OutlineSerializer(required=False)
+    reset = serializers.BooleanField(required=False)
+    changed = NodeSerializer(many=True, required=False)
+
+
+def tree_json(node: UserTaskStatus, limits: TreeLimits, since: datetime | None) -> dict[str, Any]:
+    """Return the answer to ``/tree/``. One query.
+
+    Args:
+        node: the top of the subtree.
+        limits: how much of the tree to show.
+        since: the version that the client has; only nodes that changed since are returned.
 
     Raises:
-        ValueError: ``bounds.after`` is no child of ``top``.
+        ValueError: ``limits.after`` is not a child of the node.
     """
-    uuids = {node.pk: node.uuid for node in top.walk()}
-    skipped = 0
-    if bounds.after is not None:
-        places = [child.uuid for child in top.children]
-        skipped = places.index(bounds.after) + 1
-    return _shown(top, bounds, uuids, bounds.depth, skipped)
+    answer: dict[str, object] = {"version": current_version()}  # Before the tree is read.
+    top = node.tree()
+    answer["settled"] = top.is_settled
+    if since is None:
+        answer["tree"] = top
+    else:
+        changed = changed_nodes(top, since)
+        answer |= {"reset": changed is None, "changed": changed or []}
+    uuids = {each.pk: str(each.uuid) for each in top.walk()}
+    return {**TreeSerializer(answer, context={"limits": limits, "uuids": uuids}).data}
 
 
-def _shown(
-    node: TreeNode, bounds: TreeLimits, uuids: dict[int, UUID], depth: int, skipped: int = 0
-) -> dict[str, Any]:
-    found = node.children[skipped:]
-    if bounds.phases:
-        found = [c for c in found if any(c.counts[phase] for phase in bounds.phases)]
-    shown = found[: bounds.children] if depth > 0 else []
-    row = node_json(node, uuids)
-    row["children"] = [_shown(child, bounds, uuids, depth - 1) for child in shown]
-    row["left_out"] = {
-        "children": len(found) - len(shown),
-        "after": str(shown[-1].uuid) if shown and len(found) > len(shown) else None,
-    }
-    return row
+# -- changes --------------------------------------------------------------------------------------
 
 
-def node_json(node: TreeNode, uuids: dict[int, UUID]) -> dict[str, Any]:
-    """One node without its children. ``uuids`` are those of the nodes that it may refer to."""
-    return {
-        "uuid": str(node.uuid),
-        "parent": _text(uuids.get(node.parent_id or 0)),
-        "node_type": node.node_type.value,
-        "name": node.name,
-        "task_class": node.task_class,
-        "phase": node.phase.value,
-        "state": node.state,
-        "completed_steps": node.completed_steps,
-        "total_steps": node.total_steps,
-        "percent": node.percent,
-        "attempts": node.attempts,
-        "allow_failure": node.allow_failure,
-        "caused_by": _text(uuids.get(node.caused_by_id or 0)),
-        "started": _time(node.started_at),
-        "settled": _time(node.settled_at),
-        "last_seen": _time(node.last_seen_at),
-        "counts": {phase.value: count for phase, count in node.counts.items()},
-    }
+def changed_nodes(top: TreeNode, since: datetime) -> list[TreeNode] | None:
+    """Return the nodes that changed since a version, and all above them, parents first.
 
-
-def changed_nodes(top: TreeNode, since: datetime) -> list[dict[str, Any]] | None:
-    """The nodes that have changed since a version, and all above them, parents first.
-
-    None where they are so many that the tree is better read again, or where the clock was set
-    back since then. Some may be told twice: a version reaches back a little.
+    Some may be returned twice by successive calls: a version reaches back a little. Return None
+    if the client should read the tree again: too many changed, or the clock was set back.
     """
     if since > now():
         return None
     nodes = list(top.walk())
-    told: set[int] = set()
+    changed: set[int] = set()
     for node in reversed(nodes):
-        below = any(child.pk in told for child in node.children)
+        below = any(child.pk in changed for child in node.children)
         if below or node.modified >= since or node.created >= since:
-            told.add(node.pk)
-    if len(told) > MAX_CHANGED:
+            changed.add(node.pk)
+    if len(changed) > MAX_CHANGED:
         return None
-    uuids = {node.pk: node.uuid for node in nodes}
-    return [node_json(node, uuids) for node in nodes if node.pk in told]
+    return [node for node in nodes if node.pk in changed]
 
 
 class _Microseconds(Func):
-    """A time as a number; on SQLite, whose numbers have 64 bits, that within 11 days."""
+    """A timestamp as a number; on SQLite, whose numbers have 64 bits, modulo 11 days."""
 
     output_field = DecimalField(max_digits=40, decimal_places=6)
     template = "EXTRACT(EPOCH FROM %(expressions)s)"
 
-    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+    def as_mysql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> _AsSqlType:
         template = "TIMESTAMPDIFF(MICROSECOND, '2000-01-01', %(expressions)s)"
         return self.as_sql(compiler, connection, template=template, **context)
 
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> _AsSqlType:
         time, fraction = "strftime('%%%%s', %(expressions)s)", "substr(%(expressions)s, 21)"
         template = f"({time} %%%% 1000000 * 1000000 + CAST({fraction} AS INTEGER))"
         return self.as_sql(compiler, connection, template=template, **context)
 
 
-def fingerprint(node: Any) -> list[str]:
-    """What is another one when anything in the subtree of a node has changed.
+def fingerprint(node: UserTaskStatus) -> list[str]:
+    """Return values that change whenever a node of the subtree changes, for the ETag.
 
-    A settled one never changes. For an open one this is one query, which reads no node: each
-    change dates one anew, and so moves the sum of their dates.
+    Each change stamps a row with another ``modified``, and so moves the sum.
+
+    Queries: one aggregate query for an open node, none for a settled one.
     """
     if node.settled_at is not None:
         return [node.modified.isoformat()]
-    nodes = statuses().filter(within(node.pk, node.tree_id)).order_by()
+    nodes = UserTaskStatus.objects.filter(within(node.pk, node.tree_id)).order_by()
     found = nodes.aggregate(
         count=Count("pk"), last=Max("modified"), dates=Sum(_Microseconds("modified"))
     )
@@ -148,26 +267,18 @@ def fingerprint(node: Any) -> list[str]:
 
 
 def current_version() -> str:
-    """The version of a tree that is about to be read."""
+    """Return the version of a tree that is about to be read."""
     return str(int((now() - VERSION_MARGIN).timestamp() * 1_000_000))
 
 
 def parse_version(version: str) -> datetime:
-    """From when on changes are to be told to who has this version.
+    """Return the time since which a client with this version has not seen changes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a version.
     """
     try:
         found = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(version))
         return found if settings.USE_TZ else make_naive(found)
     except OverflowError as error:
         raise ValueError(version) from error
-
-
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _time(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
