@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 
 from .maintenance.deletion import delete_workflow
 from .models import UserTaskArtifact, UserTaskStatus
+from .reports.artifact_links import safe_link
 from .tree.nodes import TreeNode
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ArtifactInline(_ReadOnly, _ArtifactInline):
 def _content(artifact: UserTaskArtifact) -> Any:
     if artifact.file:
         return format_html('<a href="{}">{}</a>', artifact.file.url, artifact.file.name)
-    if artifact.url.startswith(("http://", "https://")):
+    if safe_link(artifact.url):
         return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', *[artifact.url] * 2)
     return artifact.text[:1000] or artifact.url
 

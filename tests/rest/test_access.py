@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import rules
+from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
@@ -136,7 +137,9 @@ def test_a_site_shares_workflows_by_a_filter_and_a_rule(
         rules.permissions.permissions.clear()
 
 
-def test_links_that_are_not_http_are_not_given(people: Any, root: Any, client_of: Any) -> None:
+def test_an_artifacts_url_that_is_not_http_is_blank_in_the_api(
+    people: Any, root: Any, client_of: Any
+) -> None:
     UserTaskArtifact.objects.create(status=root, name="bad", url="javascript:alert(1)")
     UserTaskArtifact.objects.create(status=root, name="good", url="https://example.com/x")
     rows = client_of(people.owner).get(url(root, "artifacts")).json()
@@ -144,6 +147,22 @@ def test_links_that_are_not_http_are_not_given(people: Any, root: Any, client_of
         "bad": "",
         "good": "https://example.com/x",
     }
+
+
+@pytest.mark.parametrize("link", ["http://example.com/", "HTTPS://EXAMPLE.COM/x"])
+def test_a_web_address_is_a_link_in_the_api_on_pages_and_in_the_admin(
+    link: str, people: Any, root: Any, client_of: Any
+) -> None:
+    people.owner.is_staff = people.owner.is_superuser = True
+    people.owner.save()
+    artifact = UserTaskArtifact.objects.create(status=root, name="Link", url=link)
+    assert client_of(people.owner).get(url(root, "artifacts")).json()[0]["url"] == link
+    browser = Client()
+    browser.force_login(people.owner)
+    page = browser.get(reverse("user_workflows:detail", args=[root.uuid])).content.decode()
+    admin = reverse("admin:user_workflows_usertaskartifact_change", args=[artifact.pk])
+    assert f'href="{link}"' in page
+    assert f'href="{link}"' in browser.get(admin).content.decode()
 
 
 def test_an_open_workflow_is_canceled_and_deleted(

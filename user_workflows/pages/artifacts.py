@@ -10,6 +10,7 @@ from django.db.models.functions import Left, Length
 
 from ..fields import ERROR_ARTIFACT
 from ..models import UserTaskArtifact, UserTaskStatus
+from ..reports.artifact_links import safe_link
 from ..reports.paths import Paths
 from .tree_rows import digest
 
@@ -117,14 +118,13 @@ def _grouped(artifacts: list[Any], paths: Paths) -> list[ArtifactGroup]:
 
 
 def _item(artifact: UserTaskArtifact) -> ArtifactItem:
-    harmless = artifact.url.lower().startswith(("http://", "https://"))
     return ArtifactItem(
         uuid=artifact.uuid,
         name=artifact.name,
         text=artifact.excerpt,  # type: ignore[attr-defined]
         is_cut=artifact.length > EXCERPT,  # type: ignore[attr-defined]
         is_error=artifact.name == ERROR_ARTIFACT,
-        link=artifact.url if harmless else "",
+        link=safe_link(artifact.url),
         file=_file_url(artifact),
         file_name=(artifact.file.name or "").rpartition("/")[2] if artifact.file else "",
         size=artifact.size,
