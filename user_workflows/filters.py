@@ -1,13 +1,13 @@
-"""What the API's lists contain: filter backends of Django REST Framework.
+"""Filter backends of Django REST Framework, which keep users apart in the API's lists.
 
-The first two keep users apart. A site replaces them by ``USER_WORKFLOWS_STATUS_FILTERS`` and
-``USER_WORKFLOWS_ARTIFACT_FILTERS``.
+A site replaces them by ``USER_WORKFLOWS_STATUS_FILTERS`` and ``USER_WORKFLOWS_ARTIFACT_FILTERS``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
+from django.db.models import Model
 from rest_framework.filters import BaseFilterBackend
 
 from .models import UserTaskArtifact, UserTaskStatus
@@ -16,15 +16,19 @@ from .permissions import sees_all
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+M = TypeVar("M", bound=Model)
+Row = TypeVar("Row")
 
 
 class StatusFilterBackend(BaseFilterBackend):
     """Own workflows only; all for superusers and for staff who may view them."""
 
     def filter_queryset(
-        self, request: Request, queryset: QuerySet[Any], view: Any
-    ) -> QuerySet[Any]:
-        """The nodes that this user may know of."""
+        self, request: Request, queryset: QuerySet[M, Row], view: APIView
+    ) -> QuerySet[M, Row]:
+        """Return the nodes that this user may know of."""
         if sees_all(request.user, UserTaskStatus):
             return queryset
         return queryset.filter(user=request.user)
@@ -34,9 +38,9 @@ class ArtifactFilterBackend(BaseFilterBackend):
     """Artifacts of own workflows only; all for superusers and for staff who may view them."""
 
     def filter_queryset(
-        self, request: Request, queryset: QuerySet[Any], view: Any
-    ) -> QuerySet[Any]:
-        """The artifacts that this user may know of."""
+        self, request: Request, queryset: QuerySet[M, Row], view: APIView
+    ) -> QuerySet[M, Row]:
+        """Return the artifacts that this user may know of."""
         if sees_all(request.user, UserTaskArtifact):
             return queryset
         return queryset.filter(status__user=request.user)

@@ -1,37 +1,42 @@
-"""Who may see, cancel and delete what over HTTP."""
+"""Permissions to see, cancel and delete workflows over HTTP."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_backends
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from rest_framework.permissions import BasePermission
 
-from .models import UserTaskArtifact
+from .models import UserTaskArtifact, UserTaskStatus
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser, AnonymousUser
+    from django.db.models import Model
     from rest_framework.request import Request
+    from rest_framework.views import APIView
 
-#: Django's own answers to ``has_perm``, which know nothing of single objects.
+#: Django's own ``has_perm`` methods, which know nothing of single objects.
 _PLAIN = (BaseBackend.has_perm, ModelBackend.has_perm)
 
 
 def decided_by_object() -> bool:
-    """Whether one of ``AUTHENTICATION_BACKENDS`` decides on single objects, as ``rules`` does."""
+    """Return whether a backend in ``AUTHENTICATION_BACKENDS`` decides by object, as ``rules``."""
     return any(
         hasattr(backend, "has_perm") and type(backend).has_perm not in _PLAIN
         for backend in get_backends()
     )
 
 
-def permission(action: str, node: Any) -> str:
-    """The full name of the permission to ``view``, ``cancel`` or ``delete`` this instance."""
-    return f"{node._meta.app_label}.{action}_{node._meta.model_name}"
+def permission(action: str, model: Model | type[Model]) -> str:
+    """Return the full name of the permission to ``view``, ``cancel`` or ``delete`` instances."""
+    return f"{model._meta.app_label}.{action}_{model._meta.model_name}"
 
 
-def may(user: Any, action: str, node: Any) -> bool:
-    """Whether ``user`` may ``view``, ``cancel`` or ``delete`` a status, or ``view`` an artifact.
+def may(
+    user: AbstractUser | AnonymousUser, action: str, node: UserTaskStatus | UserTaskArtifact
+) -> bool:
+    """Return whether ``user`` may ``view``, ``cancel`` or ``delete`` a status or an artifact.
 
     An object-permission backend decides where one is configured. Without one it is enough to own
     the workflow, or to be staff and to have the permission for the model.
@@ -42,31 +47,35 @@ def may(user: Any, action: str, node: Any) -> bool:
     return status.user_id == user.pk or _is_permitted(user, action, node)
 
 
-def sees_all(user: Any, model: Any) -> bool:
-    """Whether lists show ``user`` everybody's workflows.
+def sees_all(user: AbstractUser | AnonymousUser, model: type[Model]) -> bool:
+    """Return whether lists show ``user`` everybody's workflows.
 
-    A superuser, and without an object-permission backend staff who may view the model.
+    They do to superusers, and without an object-permission backend to staff who may view the model.
     """
     if user.is_superuser or decided_by_object():
         return bool(user.is_superuser)
     return _is_permitted(user, "view", model)
 
 
-def _is_permitted(user: Any, action: str, model: Any) -> bool:
-    # Of those who are no staff the database is not even asked.
+def _is_permitted(
+    user: AbstractUser | AnonymousUser, action: str, model: Model | type[Model]
+) -> bool:
+    # For users who are not staff, not even the database is asked.
     return bool(user.is_staff and user.has_perm(permission(action, model)))
 
 
 class WorkflowPermission(BasePermission):
-    """For the API's views: a known user who may do to the object what the request asks for."""
+    """Admits known users who may do to the object what the HTTP method asks for."""
 
     actions = {"POST": "cancel", "DELETE": "delete"}
     """By HTTP method; all others only view."""
 
-    def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the user is known at all."""
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Return whether the user is authenticated."""
         return bool(request.user and request.user.is_authenticated)
 
-    def has_object_permission(self, request: Request, view: Any, obj: Any) -> bool:
-        """Whether this user may do this to this object."""
+    def has_object_permission(
+        self, request: Request, view: APIView, obj: UserTaskStatus | UserTaskArtifact
+    ) -> bool:
+        """Return whether this user may do this to this object."""
         return may(request.user, self.actions.get(request.method or "", "view"), obj)

@@ -8,21 +8,30 @@ They are not registered by themselves, so that a site can have its own. To use t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rules.permissions import add_perm
 from rules.predicates import is_superuser, predicate
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser, AnonymousUser
+
+    from .models import UserTaskArtifact, UserTaskStatus
+
 
 @predicate  # type: ignore[untyped-decorator]
-def is_status_creator(user: Any, status: Any = None) -> bool:
-    """Whether ``user`` started this workflow; yes where none is given."""
+def is_status_creator(
+    user: AbstractUser | AnonymousUser, status: UserTaskStatus | None = None
+) -> bool:
+    """Return whether ``user`` started this workflow; True if none is given."""
     return status is None or status.user_id == user.pk
 
 
 @predicate  # type: ignore[untyped-decorator]
-def is_artifact_creator(user: Any, artifact: Any = None) -> bool:
-    """Whether the artifact is of a workflow of ``user``; yes where none is given."""
+def is_artifact_creator(
+    user: AbstractUser | AnonymousUser, artifact: UserTaskArtifact | None = None
+) -> bool:
+    """Return whether the artifact is of a workflow of ``user``; True if none is given."""
     return artifact is None or artifact.status.user_id == user.pk
 
 
@@ -31,8 +40,8 @@ ARTIFACT_PERMISSION = is_artifact_creator | is_superuser
 
 
 def add_rules() -> None:
-    """Registers them: who started a workflow may view, cancel and delete it, but change nothing."""
-    for name, who in {
+    """Register the rules. Owners may view, cancel and delete workflows, but not change them."""
+    for name, rule in {
         "view_usertaskstatus": STATUS_PERMISSION,
         "cancel_usertaskstatus": STATUS_PERMISSION,
         "delete_usertaskstatus": STATUS_PERMISSION,
@@ -41,4 +50,4 @@ def add_rules() -> None:
         "change_usertaskartifact": is_superuser,
         "delete_usertaskartifact": is_superuser,
     }.items():
-        add_perm(f"user_workflows.{name}", who)  # type: ignore[no-untyped-call]
+        add_perm(f"user_workflows.{name}", rule)  # type: ignore[no-untyped-call]

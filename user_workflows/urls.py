@@ -1,4 +1,4 @@
-"""The REST API's addresses: ``path("api/", include("user_workflows.urls"))``."""
+"""URLs of the REST API: ``path("api/", include("user_workflows.urls"))``."""
 
 from rest_framework.routers import SimpleRouter
 

@@ -558,7 +558,7 @@ def test_an_archive_of_many_equal_names_takes_a_few_looks_for_each() -> None:
             return super().__contains__(name)
 
     taken = Taken()
-    names = [archives._entry(["Render"], "Log.txt", taken) for _ in range(1000)]
+    names = [archives._entry_name(["Render"], "Log.txt", taken) for _ in range(1000)]
     assert names[:3] == ["Render/Log.txt", "Render/Log (2).txt", "Render/Log (3).txt"]
     assert len({name.casefold() for name in names}) == 1000
     assert taken.looks < 4 * 1000

@@ -8,7 +8,6 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from django.http import StreamingHttpResponse
 
@@ -21,7 +20,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
 
 
 class _ChunkBuffer:
-    """A file that forgets what was read from it: the archive's bytes on their way out."""
+    """A file that ``ZipFile`` writes to and that forgets what was taken from it."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
@@ -31,10 +30,10 @@ class _ChunkBuffer:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: ``take`` returns all that was written."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: there is nothing to close."""
 
     def take(self) -> bytes:
         taken = bytes(self._waiting)
@@ -43,15 +42,15 @@ class _ChunkBuffer:
 
 
 def stream_zip(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Iterator[bytes]:
-    """The archive of these artifacts, each given with the names of the nodes that lead to it.
+    """Yield the archive of these artifacts, each given with its path.
 
-    Memory: one chunk of one file. A file that its storage has lost is told in ``manifest.json``,
-    which comes last and lists everything, links too.
+    ``manifest.json`` comes last and lists all of them, also links, and files that their storage
+    has lost. Memory: one chunk of one file.
     """
-    outlet, taken, manifest = _ChunkBuffer(), dict[str, int](), []
-    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer, taken, manifest = _ChunkBuffer(), dict[str, int](), []
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for artifact, path in artifacts:
-            row: dict[str, Any] = {
+            row: dict[str, object] = {
                 "name": artifact.name,
                 "path": path,
                 "uuid": str(artifact.uuid),
@@ -62,46 +61,55 @@ def stream_zip(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Itera
             if artifact.url:
                 row["url"] = artifact.url
             if artifact.file:
-                row["file"] = _entry(path, posixpath.basename(str(artifact.file.name)), taken)
+                name = _entry_name(path, posixpath.basename(str(artifact.file.name)), taken)
+                row["file"] = name
                 try:
                     with (
                         artifact.file.open("rb") as file,
-                        archive.open(row["file"], "w", force_zip64=True) as entry,
+                        archive.open(name, "w", force_zip64=True) as entry,
                     ):
                         for chunk in file.chunks():
                             entry.write(chunk)
-                            yield outlet.take()
+                            yield buffer.take()
                 except Exception:  # Storages have errors of their own.
-                    logger.exception("An archive is sent without %s.", artifact.file.name)
+                    logger.exception(
+                        "Could not read the file %s of artifact %s (node %s); the archive is sent "
+                        "without it. Check the storage of artifacts.",
+                        artifact.file.name, artifact.uuid, artifact.status_id,
+                        extra={"node": artifact.status_id},
+                    )  # fmt: skip
                     row["missing"] = True
             elif artifact.text:
-                row["file"] = _entry(path, f"{artifact.name}.txt", taken)
-                archive.writestr(row["file"], artifact.text)
-            yield outlet.take()
+                row["file"] = name = _entry_name(path, f"{artifact.name}.txt", taken)
+                archive.writestr(name, artifact.text)
+            yield buffer.take()
         archive.writestr("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False))
-    yield outlet.take()
+    yield buffer.take()
 
 
 def zip_response(node: UserTaskStatus) -> StreamingHttpResponse:
-    """The archive of all artifacts below a node, as an answer that is made while it is sent."""
+    """Return a response that streams the archive of all artifacts below a node."""
     paths = Paths(node)
     found = node.subtree_artifacts().select_related("status").iterator(chunk_size=500)
-    made = StreamingHttpResponse(
+    response = StreamingHttpResponse(
         stream_zip((artifact, paths.of(artifact.status)) for artifact in found),
         content_type="application/zip",
     )
-    made["Content-Disposition"] = f'attachment; filename="{node.uuid}.zip"'
-    made["X-Content-Type-Options"] = "nosniff"
-    return made
+    response["Content-Disposition"] = f'attachment; filename="{node.uuid}.zip"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
-def _entry(path: list[str], name: str, taken: dict[str, int]) -> str:
-    """A name within the archive: safe to unpack anywhere, and different from all others.
+def _entry_name(path: list[str], name: str, taken: dict[str, int]) -> str:
+    """Return a name within the archive that is safe to unpack anywhere and not yet taken.
 
-    ``taken`` holds the names that were given, each with the last number that was added to it.
+    Args:
+        path: the names of the folders.
+        name: the name of the file.
+        taken: the names given so far, case-folded, each with the last number added to it.
     """
-    folders = [_safe(part) for part in path]
-    stem, dot, suffix = _safe(name).rpartition(".")
+    folders = [_safe_name(part) for part in path]
+    stem, dot, suffix = _safe_name(name).rpartition(".")
     stem, suffix = (stem, dot + suffix) if stem else (suffix, "")
     first = posixpath.join(*folders, f"{stem}{suffix}")
     found, number = first, taken.get(first.casefold(), 0)
@@ -114,6 +122,6 @@ def _entry(path: list[str], name: str, taken: dict[str, int]) -> str:
     return found
 
 
-def _safe(name: str) -> str:
+def _safe_name(name: str) -> str:
     cleaned = _UNSAFE.sub("_", name).strip(" .")[:80].rstrip(" .")
     return cleaned or "_"

@@ -1,9 +1,8 @@
-"""Why a workflow failed: which tasks did, what they said, what did not run because of them."""
+"""The failed tasks of a workflow, with their messages and what they prevented."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, OuterRef, Subquery
@@ -32,7 +31,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FailureReport:
-    """The first of the failed tasks below a node, and how many they are."""
+    """The first of the failed tasks below a node, and their number."""
 
     count: int
     allowed: int
@@ -42,8 +41,12 @@ class FailureReport:
 
 
 def failure_report(top: UserTaskStatus, most: int) -> FailureReport:
-    """The failed tasks of a subtree. One query where there is none, else one more a level."""
-    found = top.failures()
+    """Return the number of failed tasks in a subtree, and the first ``most`` of them.
+
+    Queries: one if no task failed, else one more for each level above the failed tasks, and two
+    more if there are more of them than ``most``.
+    """
+    failed = top.failures()
     errors = UserTaskArtifact.objects.filter(name=ERROR_ARTIFACT, status=OuterRef("pk")).order_by(
         "pk"
     )
@@ -51,29 +54,26 @@ def failure_report(top: UserTaskStatus, most: int) -> FailureReport:
         tree_id=OuterRef("tree_id"), node_type=NodeType.TASK, caused_by=OuterRef("pk")
     )
     counts = skipped.values("caused_by").annotate(number=Count("pk")).values("number")
-    told = found.annotate(
+    annotated = failed.annotate(
         message=Subquery(errors.values("text")[:1]), prevented=Coalesce(Subquery(counts), 0)
     )
-    leaves: list[Any] = list(told[: most + 1])
-    count = len(leaves) if len(leaves) <= most else found.count()
-    allowed = sum(leaf.allow_failure for leaf in leaves)
-    if count > most:
-        allowed = found.filter(allow_failure=True).count()
+    leaves = list(annotated[: most + 1])
+    if len(leaves) <= most:
+        count, allowed = len(leaves), sum(leaf.allow_failure for leaf in leaves)
+    else:
+        count, allowed = failed.count(), failed.filter(allow_failure=True).count()
     del leaves[most:]
     paths = Paths(top, leaves)
-    return FailureReport(
-        count,
-        allowed,
-        [
-            Failure(
-                uuid=leaf.uuid,
-                path=paths.of(leaf),
-                name=leaf.name,
-                message=leaf.message or "",
-                attempts=leaf.attempts,
-                allow_failure=leaf.allow_failure,
-                prevented=leaf.prevented,
-            )
-            for leaf in leaves
-        ],
-    )
+    shown = [
+        Failure(
+            uuid=leaf.uuid,
+            path=paths.of(leaf),
+            name=leaf.name,
+            message=leaf.message or "",
+            attempts=leaf.attempts,
+            allow_failure=leaf.allow_failure,
+            prevented=leaf.prevented,
+        )
+        for leaf in leaves
+    ]
+    return FailureReport(count, allowed, shown)

@@ -1,8 +1,9 @@
-"""The dependency graph as others can read it: plain data, Mermaid, DOT."""
+"""The dependency graph in formats of other tools: node-link data, Mermaid, DOT."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
@@ -10,12 +11,13 @@ from ..graph import Barrier
 
 if TYPE_CHECKING:
     from ..graph import Graph
+    from ..tree.nodes import TreeNode
 
 
 def plain_graph(graph: Graph) -> Graph:
-    """The same graph of plain keys, each with ``kind`` and, if it is a task, what it is.
+    """Return the graph with text keys: each has a ``kind`` and, if a task, ``name`` and ``phase``.
 
-    A barrier, for which all before it wait and which all after it wait for, stays a node.
+    A barrier, which waits for all before it and which all after it wait for, stays a node.
     """
     keys = {node: _key(node) for node in graph}
     plain: Graph = nx.DiGraph()
@@ -26,42 +28,44 @@ def plain_graph(graph: Graph) -> Graph:
 
 
 def mermaid(graph: Graph) -> str:
-    """A flow chart for Mermaid of what ``named`` made."""
-    names = {key: f"n{at}" for at, key in enumerate(graph)}
-    lines = ["flowchart LR"]
-    for key, data in graph.nodes(data=True):
-        if data["kind"] == "barrier":
-            lines.append(f"    {names[key]}(( ))")
-        else:
-            label = f"{data['name']} ({data['phase'].lower()})"
-            lines.append(f'    {names[key]}["{_escape_mermaid(label)}"]')
-    lines += [f"    {names[before]} --> {names[after]}" for before, after in graph.edges]
-    return "\n".join(lines) + "\n"
+    """Return a Mermaid flow chart of a graph made by ``plain_graph``."""
+    lines = _lines(graph, "{}(( ))", '{}["{}"]', "{} --> {}", _escape_mermaid)
+    return "\n".join(["flowchart LR", *lines]) + "\n"
 
 
 def dot(graph: Graph) -> str:
-    """The same for Graphviz."""
-    names = {key: f"n{at}" for at, key in enumerate(graph)}
-    lines = ["digraph workflow {", "    rankdir=LR;"]
-    for key, data in graph.nodes(data=True):
-        if data["kind"] == "barrier":
-            lines.append(f"    {names[key]} [shape=point];")
-        else:
-            label = f"{data['name']} ({data['phase'].lower()})"
-            text = label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-            lines.append(f'    {names[key]} [shape=box, label="{text}"];')
-    lines += [f"    {names[before]} -> {names[after]};" for before, after in graph.edges]
-    return "\n".join([*lines, "}"]) + "\n"
+    """Return a graph made by ``plain_graph`` in DOT, the language of Graphviz."""
+    box = '{} [shape=box, label="{}"];'
+    lines = _lines(graph, "{} [shape=point];", box, "{} -> {};", _escape_dot)
+    return "\n".join(["digraph workflow {", "    rankdir=LR;", *lines, "}"]) + "\n"
 
 
-def _key(node: Any) -> str:
+def _lines(
+    graph: Graph, barrier: str, task: str, edge: str, escape: Callable[[str], str]
+) -> list[str]:
+    names = {key: f"n{number}" for number, key in enumerate(graph)}
+    lines = [
+        barrier.format(names[key])
+        if data["kind"] == "barrier"
+        else task.format(names[key], escape(f"{data['name']} ({data['phase'].lower()})"))
+        for key, data in graph.nodes(data=True)
+    ]
+    lines += [edge.format(names[before], names[after]) for before, after in graph.edges]
+    return [f"    {line}" for line in lines]
+
+
+def _key(node: Barrier | TreeNode) -> str:
     return f"barrier-{node.number}" if isinstance(node, Barrier) else str(node.uuid)
 
 
-def _attributes(node: Any) -> dict[str, Any]:
+def _attributes(node: Barrier | TreeNode) -> dict[str, str]:
     if isinstance(node, Barrier):
         return {"kind": "barrier"}
     return {"kind": "task", "name": node.name, "phase": node.phase.value}
+
+
+def _escape_dot(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
 
 def _escape_mermaid(text: str) -> str:

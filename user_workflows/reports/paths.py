@@ -1,9 +1,8 @@
-"""The names on the way from the top of a subtree to nodes in it."""
+"""Paths: the names on the way from the top of a subtree down to its nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from ..db.chunks import chunked
 from ..models import UserTaskStatus
@@ -11,32 +10,35 @@ from ..tree.bounds import within
 
 
 class Paths:
-    """Tells the way to nodes below one node.
+    """Paths from one node down to nodes below it.
 
-    With ``nodes``, the only ones that will be asked for: a query for each level above them.
-    Without: one query for all containers of the subtree.
+    Queries: one for each level above ``nodes``; without ``nodes`` one for all containers.
+
+    Args:
+        top: the node where paths begin.
+        nodes: the only nodes whose paths will be asked for.
     """
 
-    def __init__(self, top: UserTaskStatus, nodes: Iterable[Any] | None = None) -> None:
+    def __init__(self, top: UserTaskStatus, nodes: Iterable[UserTaskStatus] | None = None) -> None:
         self._top = top.pk
         self._above: dict[int, tuple[int | None, str]] = {}
         columns = ("pk", "parent_id", "name")
         if nodes is None:
             below = UserTaskStatus.objects.filter(within(top.pk, top.tree_id))
-            self._note(below.filter(is_container=True).order_by().values_list(*columns))
+            self._add(below.filter(is_container=True).order_by().values_list(*columns))
             return
         missing = {node.parent_id for node in nodes if node.pk != top.pk}
         while missing := missing - {None, top.pk, *self._above}:
             for batch in chunked(list(missing)):
                 rows = UserTaskStatus.objects.filter(pk__in=batch, tree_id=top.tree_id)
-                self._note(rows.order_by().values_list(*columns))
+                self._add(rows.order_by().values_list(*columns))
             missing = {self._above[pk][0] for pk in missing if pk in self._above}
 
-    def _note(self, rows: Iterable[tuple[int, int | None, str]]) -> None:
+    def _add(self, rows: Iterable[tuple[int, int | None, str]]) -> None:
         self._above.update((pk, (parent, name)) for pk, parent, name in rows)
 
-    def of(self, node: Any) -> list[str]:
-        """From the first below the top down to the node; empty for the top itself."""
+    def of(self, node: UserTaskStatus) -> list[str]:
+        """Return the names from the first below the top to the node; empty for the top itself."""
         if node.pk == self._top:
             return []
         names, above = [node.name], node.parent_id
