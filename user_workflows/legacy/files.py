@@ -1,4 +1,4 @@
-"""Copying artifact files of django-user-tasks."""
+"""Copies of django-user-tasks' artifact files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from ..lifecycle.artifact_files import of_user_tasks, shares_storage_with_user_t
 
 
 def copy_from_user_tasks(names: Iterable[str | None], stored: list[str]) -> dict[str, str]:
-    """Copies files of django-user-tasks, unless both apps keep their files in the same storage.
+    """Copy files of django-user-tasks, unless both apps keep their files in the same storage.
 
-    Arguments:
-        names: as its storage knows them; empty ones are left out.
-        stored: takes the names of the copies, for who must delete them if all is undone.
+    Args:
+        names: the files, as its storage knows them; empty names are left out.
+        stored: a list to add the names of the copies to, even if an exception is raised, so that
+            the caller can delete them.
 
-    Returns under which name each copy is stored; an empty one where the file is not there.
+    Returns:
+        The name of the copy of each file; an empty one if the file does not exist.
     """
     copies: dict[str, str] = {}
     if shares_storage_with_user_tasks():

@@ -1,7 +1,7 @@
-"""What django-user-tasks has stored, read as whole trees, and what follows from them.
+"""Legacy records: what django-user-tasks has stored, read as whole trees.
 
-Its rows know their parents. The phases of containers, what was skipped, and by whose failure, are
-derived here by the same rules as in live trees.
+Its rows know their parents. The phases of containers, skipped tasks and the failures that caused
+these are derived here by the same rules as in live trees.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef
@@ -23,36 +23,52 @@ from ..lifecycle import artifact_files
 from ..phases import Child, NodeType, Phase, phase_of, verdict
 from ..planning.plan import PlanNode
 
-#: Nodes that are read together, but that a larger workflow is read as a whole.
+#: The most nodes that are read together, unless a single workflow has more.
 MAX_BATCH_NODES = 2000
-#: A workflow in which something was changed later than this ago may still be growing.
+#: A workflow that was changed less than this ago may still be growing.
 QUIET_FOR = timedelta(minutes=1)
-#: What waits for a failed task is over by then: after ``fail()`` and a normal return it may run.
+#: Tasks that wait for a failed one are given up after this time. Before, they may still run: after
+#: ``fail()`` and a normal return, Celery goes on with the chain.
 ABANDONED_AFTER = timedelta(days=1)
 
 #: In chains django-user-tasks stores the task itself, as ``str`` shows it.
-_SHOWN_TASK = re.compile(r"<@task: (\S+) of ")
+_TASK_REPR = re.compile(r"<@task: (\S+) of ")
 _NODE_TYPES = {f"celery.{kind.value}": kind for kind in NodeType}
-_COLUMNS = (
-    "pk", "uuid", "user_id", "task_id", "parent_id", "is_container", "task_class", "name", "state",
-    "completed_steps", "total_steps", "attempts", "created", "modified",
-)  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
+class LegacyRow(TypedDict):
+    """Columns of a status of django-user-tasks."""
+
+    pk: int
+    uuid: UUID
+    user_id: int
+    task_id: str
+    parent_id: int | None
+    is_container: bool
+    task_class: str
+    name: str
+    state: str
+    completed_steps: int
+    total_steps: int
+    attempts: int
+    created: datetime
+    modified: datetime
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class LegacyNode(PlanNode):
     """A status of django-user-tasks, with those below it."""
 
-    row: dict[str, Any] = field(default_factory=dict)
-    phase: Phase = Phase.PENDING
+    row: LegacyRow
+    phase: Phase
     settled_at: datetime | None = None
     cause: LegacyNode | None = None
     """The task whose failure or cancellation decided this node."""
 
     @property
     def uuid(self) -> UUID:
-        """That of the status, and of its copy."""
-        return cast(UUID, self.row["uuid"])
+        """The UUID of the status, and of its copy."""
+        return self.row["uuid"]
 
     @property
     def is_task(self) -> bool:
@@ -60,34 +76,39 @@ class LegacyNode(PlanNode):
         return self.node_type is NodeType.TASK or not self.children
 
     @property
+    def members(self) -> list[LegacyNode]:
+        """The children, by their type."""
+        return cast("list[LegacyNode]", self.children)
+
+    @property
     def steps(self) -> tuple[int, int]:
-        """Completed and total: its own, or the sums of the tasks below it."""
+        """Completed and total steps: its own, or the sums of the tasks below it."""
         rows = [self.row]
         if not self.is_task:
             rows = [node.row for node in self.nodes() if node.node_type is NodeType.TASK]
         done = sum(min(row["completed_steps"], row["total_steps"]) for row in rows)
         return done, sum(row["total_steps"] for row in rows)
 
-    def nodes(self) -> list[Any]:
-        """This one and all below it, parents first."""
-        return list(self.walk())
+    def nodes(self) -> list[LegacyNode]:
+        """Return this node and all below it, parents first."""
+        return cast("list[LegacyNode]", list(self.walk()))
 
 
 # -- reading --------------------------------------------------------------------------------------
 
 
 def legacy_statuses() -> Any:
-    """Queries on the statuses of django-user-tasks."""
+    """Return a queryset of the statuses of django-user-tasks."""
     return artifact_files.of_user_tasks("UserTaskStatus")._default_manager.order_by()
 
 
 def legacy_artifacts() -> Any:
-    """Queries on its artifacts."""
+    """Return a queryset of the artifacts of django-user-tasks."""
     return artifact_files.of_user_tasks("UserTaskArtifact")._default_manager.order_by()
 
 
 def in_batches(roots: list[int]) -> Iterator[list[int]]:
-    """The keys of all nodes of these workflows, in parts that one transaction may hold."""
+    """Yield the primary keys of all nodes of these workflows, a transaction's worth at a time."""
     tree_of = {pk: pk for pk in roots}
     level = roots
     while level:
@@ -111,24 +132,25 @@ def in_batches(roots: list[int]) -> Iterator[list[int]]:
 
 
 def read_trees(pks: list[int]) -> list[LegacyNode]:
-    """The whole trees that consist of these rows, siblings in the order they were made in."""
+    """Return the whole trees that consist of these rows, siblings in order of creation."""
     found: dict[int, LegacyNode] = {}
     for batch in chunked(sorted(pks)):
-        for row in legacy_statuses().filter(pk__in=batch).order_by("pk").values(*_COLUMNS):
+        rows = legacy_statuses().filter(pk__in=batch).order_by("pk")
+        for row in rows.values(*LegacyRow.__annotations__):
             found[row["pk"]] = _legacy_node(row)
     roots = []
     for node in found.values():
-        parent = found.get(node.row["parent_id"])
-        if parent is not None:
-            parent.children.append(node)
-        elif node.row["parent_id"] is None:
+        parent_id = node.row["parent_id"]
+        if parent_id is None:
             roots.append(node)
+        elif parent_id in found:
+            found[parent_id].children.append(node)
     return roots
 
 
-def _legacy_node(row: dict[str, Any]) -> LegacyNode:
-    shown = _SHOWN_TASK.match(row["task_class"])
-    task_class = shown[1] if shown else row["task_class"]
+def _legacy_node(row: LegacyRow) -> LegacyNode:
+    task_repr = _TASK_REPR.match(row["task_class"])
+    task_class = task_repr[1] if task_repr else row["task_class"]
     default = NodeType.GROUP if row["is_container"] else NodeType.TASK
     return LegacyNode(
         node_type=_NODE_TYPES.get(task_class, default),
@@ -142,7 +164,7 @@ def _legacy_node(row: dict[str, Any]) -> LegacyNode:
 
 
 def orphans() -> list[UUID]:
-    """The statuses whose container is gone."""
+    """Return the statuses whose container does not exist any more."""
     above = legacy_statuses().filter(pk=OuterRef("parent_id"))
     lost = legacy_statuses().filter(~Exists(above), parent_id__isnull=False)
     return list(lost.order_by("pk").values_list("uuid", flat=True))
@@ -151,8 +173,8 @@ def orphans() -> list[UUID]:
 # -- deciding -------------------------------------------------------------------------------------
 
 
-def is_over(root: LegacyNode) -> bool:
-    """Whether nothing in a workflow will change any more; names what will never run as skipped."""
+def skip_abandoned(root: LegacyNode) -> bool:
+    """Mark tasks as skipped that will never run; return whether the whole workflow is over."""
     nodes = root.nodes()
     quiet = now() - max(node.row["modified"] for node in nodes)
     tasks = [node for node in nodes if node.is_task]
@@ -160,8 +182,8 @@ def is_over(root: LegacyNode) -> bool:
     if not waiting or quiet < ABANDONED_AFTER:
         return not waiting and quiet >= QUIET_FOR
     dependencies = graph.dependencies(root)
-    broken = [node for node in tasks if node.phase in (Phase.FAILED, Phase.CANCELED)]
-    for cause in sorted(broken, key=lambda node: node.row["modified"]):
+    failed = [node for node in tasks if node.phase in (Phase.FAILED, Phase.CANCELED)]
+    for cause in sorted(failed, key=lambda node: node.row["modified"]):
         for node in waiting.intersection(graph.prevented(dependencies, [cause])):
             if node.phase is Phase.PENDING:
                 node.phase, node.cause = Phase.SKIPPED, cause
@@ -172,20 +194,20 @@ def is_over(root: LegacyNode) -> bool:
 
 
 def derive_verdicts(root: LegacyNode) -> int:
-    """Derives verdicts and causes; how many containers said something else."""
+    """Set phases, causes and settling times; return how many stored states were corrected."""
     corrected = 0
     for node in reversed(root.nodes()):
-        if node.is_task:
-            node.settled_at = (node.cause or node).row["modified"]
+        settled_at = (node.cause or node).row["modified"]
         if not node.children:
+            node.settled_at = settled_at
             if node.phase in (Phase.FAILED, Phase.CANCELED):
                 node.cause = node
             continue
-        children = [Child(child.phase, False, True) for child in node.children]
-        times = [child.settled_at for child in node.children]
+        children = [Child(child.phase, False, True) for child in node.members]
+        times = [child.settled_at for child in node.members if child.settled_at]
         if node.is_task:  # A task with tasks below it.
             children.append(Child(node.phase, False, True))
-            times.append(node.settled_at)
+            times.append(settled_at)
         node.settled_at, node.phase = max(times), verdict(children)
         corrected += node.phase is not phase_of(node.row["state"])
         node.cause = _cause(node)
@@ -193,11 +215,10 @@ def derive_verdicts(root: LegacyNode) -> int:
 
 
 def _cause(node: LegacyNode) -> LegacyNode | None:
-    alike = {
+    alike: tuple[Phase, ...] = {
         Phase.FAILED: (Phase.FAILED,),
         Phase.CANCELED: (Phase.CANCELED, Phase.SKIPPED),
         Phase.SKIPPED: (Phase.SKIPPED,),
     }.get(node.phase, ())
-    below = cast("list[LegacyNode]", node.children)
-    causes = [child.cause for child in below if child.phase in alike and child.cause]
+    causes = [child.cause for child in node.members if child.phase in alike and child.cause]
     return min(causes, key=lambda cause: cause.row["modified"], default=None)
