@@ -182,7 +182,7 @@ def test_damage_is_found_and_mended_without_touching_other_trees(words: str, bre
     ]
     for tree in (nodes, *others):
         assert_tree_is_sound(tree["root"].pk)
-    assert "numbered anew" in out.getvalue()
+    assert "renumbered" in out.getvalue()
     assert "0 faulty" in run("check_trees")
 
 
@@ -199,8 +199,8 @@ def test_a_repair_succeeds_where_nothing_is_left_to_mend():
     other, nodes = exported_as("other"), exported()
     update(nodes["pack"], tree_id=other["root"].pk)
     out = run("check_trees", "--repair")
-    assert "Checked 2 trees: 2 faulty.\n2 mended." in out
-    assert out.count("numbered anew") == 1
+    assert "Checked 2 trees: 2 faulty.\n2 repaired." in out
+    assert out.count("renumbered") == 1
 
 
 def test_named_trees_only_are_checked_and_mended():
@@ -246,7 +246,7 @@ def test_a_root_that_was_hung_into_another_tree_becomes_part_of_it():
     nodes, other = exported(), exported_as("other")
     update(other["root"], parent_id=nodes["lessons"].pk)
     out = run("check_trees", "--repair")
-    assert "1 mended" in out
+    assert "1 repaired" in out
     assert_tree_is_sound(nodes["root"].pk)
     assert UserTaskStatus.objects.get(pk=other["one"].pk).tree_id == nodes["root"].pk
 

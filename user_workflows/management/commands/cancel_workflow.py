@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
@@ -13,23 +12,17 @@ from ...models import UserTaskStatus
 
 
 class Command(BaseCommand):
-    """Cancels, and says what that means for how many tasks."""
+    """Cancels, and prints how many tasks that concerns."""
 
     help = "Cancel a workflow, or a branch of one: what has finished stays as it is."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which node, and whether to wait for the tasks that run."""
         parser.add_argument("uuid", type=UUID, help="Of a workflow, or of any node in one")
         parser.add_argument(
             "--force", action="store_true", help="Terminate running tasks instead of asking them"
         )
 
-    def handle(self, *args: Any, uuid: UUID, force: bool = False, **options: Any) -> None:
-        """Cancels.
-
-        Raises:
-            CommandError: there is no such node.
-        """
+    def handle(self, *args: object, uuid: UUID, force: bool = False, **options: object) -> None:
         status = UserTaskStatus.objects.filter(uuid=uuid).first()
         if status is None:
             raise CommandError(f"There is no workflow, nor a node of one, with the UUID {uuid}.")
@@ -37,7 +30,7 @@ class Command(BaseCommand):
 
 
 def outcome_message(done: Cancellation, *, force: bool = False) -> str:
-    """What a cancellation did: "2 pending tasks will not start. 1 running was asked to stop."."""
+    """Return, say, "2 pending tasks will not start. 1 running was asked to stop."."""
     sentences = []
     if done.pending:
         tasks = "task" if done.pending == 1 else "tasks"

@@ -1,14 +1,13 @@
-"""``manage.py check_trees [UUID ...] [--repair]``: are the bounds of the trees what they should be?
+"""``manage.py check_trees [UUID ...] [--repair]``: checks the bounds of trees.
 
 ``parent`` is the truth about a tree; ``lft``, ``rght``, ``level`` and ``tree_id`` are an index
-over it, which can be made anew from it.
+over it, which can be rebuilt from it.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
@@ -18,12 +17,12 @@ from ...models import UserTaskStatus
 from ...tree import integrity
 from ...tree.locking import tree_lock
 
+#: Primary keys that are fetched at a time.
 BATCH = 500
-"""Primary keys that are fetched at a time."""
+#: The fault of nodes that belong to another tree; repairing that one takes them out of this.
 STRAY = "not below its root"
-"""What is said of nodes that belong to another tree: mending that one takes them out of this."""
+#: The most faults of one tree that are listed; the others are counted.
 SHOWN = 10
-"""Faults of one tree that are listed; the others are counted."""
 
 
 class Command(BaseCommand):
@@ -32,40 +31,36 @@ class Command(BaseCommand):
     Only one tree is in memory at a time, and only a faulty one is locked and written to.
     """
 
-    help = "Check the bounds of workflow trees and, with --repair, number faulty trees anew."
+    help = "Check the bounds of workflow trees and, with --repair, renumber faulty trees."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which trees, and whether to mend them."""
         parser.add_argument(
             "uuids", nargs="*", type=UUID, metavar="UUID", help="Of any node; default: all trees"
         )
-        parser.add_argument("--repair", action="store_true", help="Mend the faulty trees")
+        parser.add_argument("--repair", action="store_true", help="Repair the faulty trees")
 
-    def handle(self, *args: Any, uuids: list[UUID], repair: bool = False, **options: Any) -> None:
-        """Checks, and mends.
-
-        Raises:
-            CommandError: there is no such node, or faults are left.
-        """
+    def handle(
+        self, *args: object, uuids: list[UUID], repair: bool = False, **options: object
+    ) -> None:
         checked = 0
         faulty: list[int] = []
         for pk in [root_of(uuid) for uuid in uuids] if uuids else roots():
             checked += 1
             if self._check(pk, repair=repair):
                 faulty.append(pk)
-        # Nodes that had strayed into a tree are gone when the one that they belong to is mended.
+        # Nodes that had strayed into a tree are gone when the one they belong to is repaired.
         left = [pk for pk in faulty if integrity.find_faults(pk)] if repair else faulty
         lost = 0 if uuids else self._report_rootless()
-        trees_ = "1 tree" if checked == 1 else f"{checked} trees"
-        self.stdout.write(f"Checked {trees_}: {len(faulty)} faulty.")
+        trees = "1 tree" if checked == 1 else f"{checked} trees"
+        self.stdout.write(f"Checked {trees}: {len(faulty)} faulty.")
         if repair and faulty:
-            self.stdout.write(f"{len(faulty) - len(left)} mended.")
+            self.stdout.write(f"{len(faulty) - len(left)} repaired.")
         if left or lost:
-            hint = "" if repair else " Mend them with --repair."
+            hint = "" if repair else " Repair them with --repair."
             raise CommandError(f"Faults are left.{hint}")
 
     def _check(self, pk: int, *, repair: bool) -> bool:
-        """Whether a tree is, or was, faulty."""
+        """Return whether a tree is, or was before it was repaired, faulty."""
         if not integrity.find_faults(pk):
             return False
         # It may have been growing, or vanishing, while it was read.
@@ -82,11 +77,11 @@ class Command(BaseCommand):
                 self.stdout.write(f"  and {len(found) - SHOWN} more")
             if repair and not all(fault.endswith(STRAY) for fault in found):
                 integrity.renumber_tree(pk)
-                self.stdout.write("  numbered anew")
+                self.stdout.write("  renumbered")
         return True
 
     def _report_rootless(self) -> int:
-        """Reports the trees that some node claims to be in and that have no root; how many."""
+        """Print the trees that have nodes but no root; return their number."""
         root = UserTaskStatus.objects.roots().filter(pk=OuterRef("tree_id")).order_by()
         rows = UserTaskStatus.objects.filter(~Exists(root)).order_by("tree_id")
         found = 0
@@ -101,7 +96,7 @@ class Command(BaseCommand):
 
 
 def roots() -> Iterator[int]:
-    """The primary keys of all roots, a batch at a time; no cursor stays open meanwhile."""
+    """Yield the primary keys of all roots, without a cursor that stays open meanwhile."""
     last = 0
     query = UserTaskStatus.objects.roots().order_by("pk").values_list("pk", flat=True)
     while batch := list(query.filter(pk__gt=last)[:BATCH]):
@@ -110,7 +105,7 @@ def roots() -> Iterator[int]:
 
 
 def root_of(uuid: UUID) -> int:
-    """The root above a node by the ``parent`` columns alone.
+    """Return the primary key of the root above a node, by the ``parent`` columns alone.
 
     Raises:
         CommandError: there is no such node, or no root above it.

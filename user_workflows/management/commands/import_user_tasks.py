@@ -1,17 +1,17 @@
-"""``manage.py import_user_tasks``: copies what django-user-tasks has stored."""
+"""``manage.py import_user_tasks``: copies legacy records of django-user-tasks."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from collections.abc import Sequence
 
 from django.core.management.base import BaseCommand, CommandError
 
 from ...legacy import importing
-from ..bars import progress_bar
+from ..progress_bar import progress_bar
 
+#: The most names of one kind that are listed; the others are counted.
 SHOWN = 10
-"""UUIDs of one kind that are listed; the others are counted."""
 
 
 class Command(BaseCommand):
@@ -20,23 +20,15 @@ class Command(BaseCommand):
     help = "Copies the statuses and artifacts of django-user-tasks into workflows."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Whether only to say what would be copied."""
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be copied, and copy nothing"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Copies, about 2,000 nodes in a transaction, and reports.
-
-        Raises:
-            CommandError: django-user-tasks is not installed.
-        """
+    def handle(self, *args: object, dry_run: bool = False, **options: object) -> None:
         if not importing.is_available():
             raise CommandError('Put "user_tasks" into INSTALLED_APPS until all is copied.')
-        total, dry_run = importing.ImportResult(), options["dry_run"]
-        with progress_bar(
-            self.stdout, "Copying workflows", importing.count_legacy_workflows()
-        ) as advance:
+        total, count = importing.ImportResult(), importing.count_legacy_workflows()
+        with progress_bar(self.stdout, "Copying workflows", count) as advance:
             for part in importing.import_user_tasks(dry_run=dry_run):
                 total.add(part)
                 skipped = sum(map(len, part.skipped.values()))
@@ -56,7 +48,7 @@ class Command(BaseCommand):
         for reason, uuids in total.skipped.items():
             self._list(f"Skipped, as {reason}", uuids)
 
-    def _list(self, text: str, found: list[Any]) -> None:
+    def _list(self, text: str, found: Sequence[object]) -> None:
         if found:
             self.stdout.write(f"{text}: {len(found)}")
             for each in found[:SHOWN]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.utils.timezone import now
@@ -12,11 +11,11 @@ from django.utils.timezone import now
 from ...conf import settings
 from ...maintenance.deletion import Purged, purge, purgeable
 from ...models import UserTaskStatus
-from ..bars import progress_bar
+from ..progress_bar import progress_bar
 
 
 def days(text: str) -> timedelta:
-    """An age in days."""
+    """Return an age given in days."""
     number = float(text)
     if not 0 <= number <= 36_500:
         raise argparse.ArgumentTypeError("between 0 and 36500 days, please")
@@ -24,12 +23,11 @@ def days(text: str) -> timedelta:
 
 
 class Command(BaseCommand):
-    """Deletes whole workflows in which nothing has happened for long. Never what runs."""
+    """Deletes whole workflows that have not changed for long, never running ones."""
 
     help = "Deletes old workflows with their artifacts and files; running ones never."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """How old, and whether only to say what would be deleted."""
         parser.add_argument(
             "--days", type=days, metavar="DAYS",
             help="How long ago they were last changed (default: USER_WORKFLOWS_MAX_AGE)",
@@ -38,12 +36,16 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="Say what would be deleted, and delete nothing"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Deletes them, 200 in a transaction; what has been deleted stays so if it is stopped."""
-        age = settings.MAX_AGE if options["days"] is None else options["days"]
-        before = now() - age
-        if options["dry_run"]:
-            self._tell(before)
+    def handle(
+        self,
+        *args: object,
+        days: timedelta | None = None,
+        dry_run: bool = False,
+        **options: object,
+    ) -> None:
+        before = now() - (settings.MAX_AGE if days is None else days)
+        if dry_run:
+            self._print_purgeable(before)
             return
         total = Purged()
         with progress_bar(self.stdout, "Deleting workflows", purgeable(before).count()) as advance:
@@ -62,7 +64,7 @@ class Command(BaseCommand):
             for uuid in total.protected:
                 self.stdout.write(f"  {uuid}")
 
-    def _tell(self, before: datetime) -> None:
+    def _print_purgeable(self, before: datetime) -> None:
         roots = purgeable(before)
         nodes = UserTaskStatus.objects.filter(tree_id__in=roots.order_by().values("pk")).order_by()
         self.stdout.write(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.core.management.base import BaseCommand
 
 from ...maintenance.reaper import reap
 
-WORDS = {
+#: By attribute of the reaper's report.
+MESSAGES = {
     "lost": "running tasks were failed: their worker is gone",
     "recovered": "tasks had ended, as the result backend knew",
-    "settled": "workflows were left half settled, and are mended",
-    "announced": "workflows had ended without being announced",
+    "settled": "workflows were left half settled, and are repaired",
+    "announced": "workflows had ended without sending their signal",
     "waiting": "tasks wait for a worker long after their turn; their messages may be lost",
 }
 
@@ -22,11 +21,10 @@ class Command(BaseCommand):
 
     help = "Finds workflows that lost workers, messages or processes, and repairs them."
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Looks once, and says what was found."""
+    def handle(self, *args: object, **options: object) -> None:
         report = reap()
-        for kind, words in WORDS.items():
-            found = getattr(report, kind)
-            self.stdout.write(f"{len(found):6d} {words}")
-            for uuid in found:
+        for kind, message in MESSAGES.items():
+            uuids = getattr(report, kind)
+            self.stdout.write(f"{len(uuids):6d} {message}")
+            for uuid in uuids:
                 self.stdout.write(f"       {uuid}")

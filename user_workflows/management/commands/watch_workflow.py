@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, cast
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
@@ -22,18 +22,21 @@ from ...phases import Phase
 from ...tree.nodes import read_tree
 
 if TYPE_CHECKING:
+    from django.db.models.fields.files import FieldFile
     from rich.console import Console
+    from rich.text import Text
 
     from ...terminal import Line, Picture
+    from ...terminal.report import Artifact
 
+#: The most terminal cells of a line: in a wider one the eye does not find its end.
 WIDTH = 120
-"""Cells of a line at most: in a wider one the eye does not find the end of it."""
+#: The most characters of a message that are shown.
 MESSAGE = 2000
-"""Letters of a message that are shown at most."""
 
 
 def seconds(text: str) -> float:
-    """A positive number."""
+    """Return a reasonable number of seconds."""
     number = float(text)
     if not 0.05 <= number <= 3600:
         raise argparse.ArgumentTypeError("between 0.05 and 3600 seconds, please")
@@ -43,21 +46,20 @@ def seconds(text: str) -> float:
 class Command(BaseCommand):
     """Exits with status 0 if the workflow succeeded, with failures or without, and 1 otherwise.
 
-    On a terminal the tree is drawn anew as it changes; elsewhere each change is a line.
+    On a terminal the tree is redrawn as it changes; elsewhere each change is a line.
     """
 
     help = "Follow a workflow, or a branch of one, until it has ended."
     succeeded = True
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Which node, and how often to look."""
         parser.add_argument("uuid", type=UUID, help="Of a workflow, or of any node in one")
         parser.add_argument(
             "--interval", type=seconds, default=0.5, help="Seconds between two looks (0.5)"
         )
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """The verdict becomes the exit status; who stops reading gets no traceback."""
+        """Exit with a status by the verdict, and without a traceback if the reader goes away."""
         try:
             super().run_from_argv(argv)
         except KeyboardInterrupt:
@@ -68,13 +70,7 @@ class Command(BaseCommand):
         if not self.succeeded:
             sys.exit(1)
 
-    def handle(self, *args: Any, uuid: UUID, interval: float = 0.5, **options: Any) -> None:
-        """Watches until the node is settled.
-
-        Raises:
-            CommandError: there is no such node (any more), or rich is not installed.
-            KeyboardInterrupt: after saying that the workflow goes on.
-        """
+    def handle(self, *args: object, uuid: UUID, interval: float = 0.5, **options: object) -> None:
         try:
             import rich.console  # noqa: F401
         except ImportError as error:
@@ -88,25 +84,27 @@ class Command(BaseCommand):
         try:
             picture = screen.follow(pictures(status, interval, screen.ascii))
         except KeyboardInterrupt:
-            screen.say(
+            screen.print_lines(
                 [
                     "Stopped watching. The workflow was not canceled; it goes on. Watch again:",
                     f"  manage.py watch_workflow {uuid}",
                 ]
             )
             raise
-        screen.conclude(picture, left_artifacts(status))
+        screen.conclude(picture, artifacts_below(status))
         self.succeeded = picture.tree.phase in (Phase.SUCCEEDED, Phase.PARTIAL)
 
 
 def pictures(status: UserTaskStatus, interval: float, ascii_only: bool) -> Iterator[Picture]:
-    """How the tree looks, again and again until it is settled.
+    """Yield a picture of the tree at each interval until it is settled.
 
-    One query each time, and one more when something has failed. Of a branch too the whole tree
-    is read: its bounds may change, and what it waits for may stand outside.
+    The whole tree is read also for a branch: its bounds may change, and what it waits for may be
+    outside.
+
+    Queries: one for each picture, and one more when something has failed.
 
     Raises:
-        CommandError: it was deleted.
+        CommandError: the node was deleted.
     """
     from ...terminal import ASCII, UNICODE, Picture
 
@@ -131,14 +129,14 @@ def pictures(status: UserTaskStatus, interval: float, ascii_only: bool) -> Itera
 
 
 def messages(tree_id: int) -> dict[int, str]:
-    """Why the nodes of a tree failed; not the copies that containers have."""
+    """Return the error messages of a tree by node, without the copies on containers."""
     errors = artifacts().filter(status__tree_id=tree_id, name=ERROR_ARTIFACT).order_by("pk")
     errors = errors.exclude(status__is_container=True, status__caused_by__isnull=False)
     return dict(errors.values_list("status_id", Left("text", MESSAGE)))
 
 
-def left_artifacts(status: UserTaskStatus) -> Iterator[Any]:
-    """What the tasks below a node have left for the user, failures' messages excepted."""
+def artifacts_below(status: UserTaskStatus) -> Iterator[Artifact]:
+    """Yield the artifacts of a node and all below it, except error messages."""
     from ...terminal.report import Artifact
 
     status.refresh_from_db()
@@ -150,8 +148,8 @@ def left_artifacts(status: UserTaskStatus) -> Iterator[Any]:
         )
 
 
-def _address(file: Any) -> str:
-    """Where a file is: its URL if that says so by itself, else its path or name in the storage."""
+def _address(file: FieldFile) -> str:
+    """Return the URL of a file if it is absolute, else its path or name in the storage."""
     for attribute in ("url", "path"):
         try:
             where = str(getattr(file, attribute))
@@ -163,11 +161,11 @@ def _address(file: Any) -> str:
 
 
 class Screen:
-    """Where the pictures go: a terminal that can draw, or a stream of lines."""
+    """The output of pictures: a terminal that can draw, or a stream of lines."""
 
-    def __init__(self, stdout: Any, *, no_color: bool = False) -> None:
+    def __init__(self, stdout: OutputWrapper | IO[str], *, no_color: bool = False) -> None:
         while isinstance(stdout, OutputWrapper):
-            stdout = stdout._out
+            stdout = cast("IO[str]", stdout._out)
         self.stream = stdout
         self.encoding = getattr(stdout, "encoding", None) or "utf-8"
         self.ascii = not self.encoding.lower().replace("-", "").startswith("utf")
@@ -180,15 +178,15 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """Cells of a line. One stays free: terminals do not agree on the width of all letters."""
+        """Cells of a line. One stays free: terminals disagree on the width of some characters."""
         return min(self.console.width - 1, WIDTH) if self.console else 100
 
-    def say(self, texts: Iterable[str]) -> None:
-        """Lines of plain words."""
+    def print_lines(self, texts: Iterable[str]) -> None:
+        """Print lines of plain text."""
         self.write([(text, "")] for text in texts)
 
     def write(self, lines: Iterable[Line]) -> None:
-        """Lines, with their styles if this is a terminal."""
+        """Print lines, with their styles if this is a terminal."""
         for line in lines:
             if self.console:
                 self.console.print(self._rich([line]), soft_wrap=True)
@@ -199,7 +197,7 @@ class Screen:
             self.stream.flush()
 
     def follow(self, pictures: Iterable[Picture]) -> Picture:
-        """Shows each picture as it comes, and returns the last one."""
+        """Show each picture as it comes, and return the last one."""
         return self._draw(pictures) if self.console else self._list(pictures)
 
     def _list(self, pictures: Iterable[Picture]) -> Picture:
@@ -208,7 +206,7 @@ class Screen:
         last: Picture | None = None
         for picture in pictures:
             if last or not picture.tree.is_settled:
-                self.say(f"{clock()}  {text}" for text in changes(last, picture))
+                self.print_lines(f"{clock()}  {text}" for text in changes(last, picture))
             last = picture
         assert last is not None  # noqa: S101
         return last
@@ -226,7 +224,7 @@ class Screen:
                 for last in pictures:
                     if size != self.console.size:
                         size = self.console.size
-                        self.console.clear()  # the terminal has wrapped what was drawn
+                        self.console.clear()  # The terminal has wrapped the last picture.
                     live.update(self._rich(self._frame(last)), refresh=True)
             except KeyboardInterrupt:
                 if last is not None:
@@ -241,11 +239,11 @@ class Screen:
 
         assert self.console is not None  # noqa: S101
         lines = picture.lines(self.width, self.console.height - 2)
-        words = f"{counts_label(picture.tree.counts)}. Ctrl-C stops watching only."
-        return [*lines, [(clip(words, self.width), "bright_black")]]
+        footer = f"{counts_label(picture.tree.counts)}. Ctrl-C stops watching only."
+        return [*lines, [(clip(footer, self.width), "bright_black")]]
 
-    def conclude(self, picture: Picture, artifacts: Iterable[Any]) -> None:
-        """The whole tree, what failed, what there is to fetch, and the verdict."""
+    def conclude(self, picture: Picture, artifacts: Iterable[Artifact]) -> None:
+        """Print the whole tree, the failures, the artifacts and the verdict."""
         from ...terminal import report
 
         self.write(picture.lines(self.width if self.console else None))
@@ -258,14 +256,14 @@ class Screen:
                 self.write([[], [(title, "bold underline")], *lines])
         self.write([[], report.verdict(picture)])
 
-    def _rich(self, lines: Iterable[Line]) -> Any:
+    def _rich(self, lines: Iterable[Line]) -> Text:
         from rich.text import Text
 
         text = Text(no_wrap=True, overflow="crop")
         for number, line in enumerate(lines):
             text.append("\n" if number else "")
-            for words, style in line:
-                text.append(self._encodable(words), style)
+            for part, style in line:
+                text.append(self._encodable(part), style)
         return text
 
     def _encodable(self, text: str) -> str:
@@ -273,6 +271,6 @@ class Screen:
 
 
 def clock() -> str:
-    """The time of the day, where the site is."""
+    """Return the time of the day in the site's time zone."""
     at = now()
     return f"{localtime(at) if at.tzinfo else at:%H:%M:%S}"
