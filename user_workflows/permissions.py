@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
+    User = AbstractUser | AnonymousUser
+    Item = UserTaskStatus | UserTaskArtifact
+
 #: Django's own ``has_perm`` methods, which know nothing of single objects.
 _PLAIN = (BaseBackend.has_perm, ModelBackend.has_perm)
 
@@ -33,9 +36,7 @@ def permission(action: str, model: Model | type[Model]) -> str:
     return f"{model._meta.app_label}.{action}_{model._meta.model_name}"
 
 
-def may(
-    user: AbstractUser | AnonymousUser, action: str, node: UserTaskStatus | UserTaskArtifact
-) -> bool:
+def may(user: User, action: str, node: Item) -> bool:
     """Return whether ``user`` may ``view``, ``cancel`` or ``delete`` a status or an artifact.
 
     An object-permission backend decides where one is configured. Without one it is enough to own
@@ -47,7 +48,7 @@ def may(
     return status.user_id == user.pk or _is_permitted(user, action, node)
 
 
-def sees_all(user: AbstractUser | AnonymousUser, model: type[Model]) -> bool:
+def sees_all(user: User, model: type[Model]) -> bool:
     """Return whether lists show ``user`` everybody's workflows.
 
     They do to superusers, and without an object-permission backend to staff who may view the model.
@@ -57,9 +58,7 @@ def sees_all(user: AbstractUser | AnonymousUser, model: type[Model]) -> bool:
     return _is_permitted(user, "view", model)
 
 
-def _is_permitted(
-    user: AbstractUser | AnonymousUser, action: str, model: Model | type[Model]
-) -> bool:
+def _is_permitted(user: User, action: str, model: Model | type[Model]) -> bool:
     # For users who are not staff, not even the database is asked.
     return bool(user.is_staff and user.has_perm(permission(action, model)))
 
@@ -74,8 +73,6 @@ class WorkflowPermission(BasePermission):
         """Return whether the user is authenticated."""
         return bool(request.user and request.user.is_authenticated)
 
-    def has_object_permission(
-        self, request: Request, view: APIView, obj: UserTaskStatus | UserTaskArtifact
-    ) -> bool:
+    def has_object_permission(self, request: Request, view: APIView, obj: Item) -> bool:
         """Return whether this user may do this to this object."""
         return may(request.user, self.actions.get(request.method or "", "view"), obj)

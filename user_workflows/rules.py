@@ -14,23 +14,18 @@ from rules.permissions import add_perm
 from rules.predicates import is_superuser, predicate
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser, AnonymousUser
-
     from .models import UserTaskArtifact, UserTaskStatus
+    from .permissions import User
 
 
 @predicate  # type: ignore[untyped-decorator]
-def is_status_creator(
-    user: AbstractUser | AnonymousUser, status: UserTaskStatus | None = None
-) -> bool:
+def is_status_creator(user: User, status: UserTaskStatus | None = None) -> bool:
     """Return whether ``user`` started this workflow; True if none is given."""
     return status is None or status.user_id == user.pk
 
 
 @predicate  # type: ignore[untyped-decorator]
-def is_artifact_creator(
-    user: AbstractUser | AnonymousUser, artifact: UserTaskArtifact | None = None
-) -> bool:
+def is_artifact_creator(user: User, artifact: UserTaskArtifact | None = None) -> bool:
     """Return whether the artifact is of a workflow of ``user``; True if none is given."""
     return artifact is None or artifact.status.user_id == user.pk
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID
 
 from rest_framework import serializers
@@ -44,11 +44,9 @@ class StatusSerializer(serializers.HyperlinkedModelSerializer[UserTaskStatus]):
         """Return the UUID of the root. One query, unless the queryset is annotated with it."""
         if status.parent_id is None:
             return status.uuid
-        found = getattr(status, "root_uuid", None)
-        if found is None:
-            nodes = UserTaskStatus.objects.filter(pk=status.tree_id)
-            found = nodes.values_list("uuid", flat=True).get()
-        return cast(UUID, found)
+        found: UUID | None = getattr(status, "root_uuid", None)
+        uuids = UserTaskStatus.objects.values_list("uuid", flat=True)
+        return found or uuids.get(pk=status.tree_id)
 
     def get_counts(self, status: UserTaskStatus) -> dict[str, int] | None:
         """Return the leaves by phase. One query, none in a list."""

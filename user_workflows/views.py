@@ -11,16 +11,7 @@ from uuid import UUID
 
 import networkx as nx
 from django.apps import apps
-from django.db import IntegrityError
-from django.db.models import (
-    Model,
-    OuterRef,
-    Prefetch,
-    ProtectedError,
-    QuerySet,
-    RestrictedError,
-    Subquery,
-)
+from django.db import IntegrityError, models
 from django.http import HttpResponse, StreamingHttpResponse
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
@@ -29,6 +20,7 @@ from rest_framework.filters import BaseFilterBackend, OrderingFilter, SearchFilt
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from . import serializers
 from .conf import settings
 from .maintenance.deletion import delete_workflow
 from .models import ArtifactQuerySet, UserTaskArtifact, UserTaskStatus
@@ -37,18 +29,11 @@ from .phases import Phase
 from .reports import archives, graph_formats, tree_json
 from .reports.failures import failure_report
 from .reports.paths import Paths
-from .serializers import (
-    ArtifactSerializer,
-    CancellationSerializer,
-    FailuresSerializer,
-    PlacedArtifactSerializer,
-    StatusSerializer,
-)
 
 if TYPE_CHECKING:
     from .filtersets import ArtifactFilterSet, StatusFilterSet
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", bound=models.Model)
 
 #: The most levels, and children of each container, that one answer shows.
 MAX_DEPTH, MAX_CHILDREN = 20, 500
@@ -108,7 +93,7 @@ class StatusViewSet(
     lookup_value_regex = "[0-9a-fA-F-]{32,36}"
     permission_classes = (WorkflowPermission,)
     queryset = UserTaskStatus.objects.order_by("-created", "-pk")
-    serializer_class = StatusSerializer
+    serializer_class = serializers.StatusSerializer
     search_fields = ("name", "subject")
     ordering_fields = ("created", "modified", "name", "settled_at", "phase")
 
@@ -124,18 +109,18 @@ class StatusViewSet(
 
         return StatusFilterSet
 
-    def get_queryset(self) -> QuerySet[UserTaskStatus]:
+    def get_queryset(self) -> models.QuerySet[UserTaskStatus]:
         """Return the nodes of this request, with all that the serializer shows of them."""
-        nodes: QuerySet[UserTaskStatus] = super().get_queryset()
+        nodes: models.QuerySet[UserTaskStatus] = super().get_queryset()
         if self.action == "list":
             # Their texts may be large, and are not shown.
             artifacts = UserTaskArtifact.objects.only("uuid", "status_id")
-            nodes = nodes.prefetch_related(Prefetch("artifacts", artifacts))
+            nodes = nodes.prefetch_related(models.Prefetch("artifacts", artifacts))
             if self.request.query_params.get("all", "0") in ("", "0", "false"):
                 nodes = nodes.filter(parent__isnull=True)
             else:
-                tops = UserTaskStatus.objects.filter(pk=OuterRef("tree_id")).order_by()
-                nodes = nodes.annotate(root_uuid=Subquery(tops.values("uuid")))
+                tops = UserTaskStatus.objects.filter(pk=models.OuterRef("tree_id")).order_by()
+                nodes = nodes.annotate(root_uuid=models.Subquery(tops.values("uuid")))
                 nodes = nodes.select_related("parent")
         return nodes
 
@@ -153,7 +138,7 @@ class StatusViewSet(
             raise Conflict("Only a whole workflow can be deleted, not a part of one.")
         try:
             delete_workflow(instance)
-        except (ProtectedError, RestrictedError) as error:
+        except (models.ProtectedError, models.RestrictedError) as error:
             raise Conflict("Something else on this site needs this workflow.") from error
         except IntegrityError:
             raise Conflict("Tasks of this workflow are still at work; try again.") from None
@@ -168,7 +153,7 @@ class StatusViewSet(
         node = self.get_object()
         data = request.data if isinstance(request.data, dict) else {}
         force = str(data.get("force", "")).lower() in ("1", "true", "on")
-        canceled = CancellationSerializer(node.cancel(force=force)).data
+        canceled = serializers.CancellationSerializer(node.cancel(force=force)).data
         node.refresh_from_db()
         return Response({**self.get_serializer(node).data, "canceled": canceled})
 
@@ -203,7 +188,7 @@ class StatusViewSet(
         page: Sequence[UserTaskArtifact] | None = self.paginate_queryset(found)  # type: ignore[arg-type]
         rows: Sequence[UserTaskArtifact] | ArtifactQuerySet = found if page is None else page
         context = {**self.get_serializer_context(), "paths": Paths(node)}
-        shown = PlacedArtifactSerializer(rows, many=True, context=context).data
+        shown = serializers.PlacedArtifactSerializer(rows, many=True, context=context).data
         return Response(shown) if page is None else self.get_paginated_response(shown)
 
     @action(detail=True, url_path=r"artifacts\.zip", url_name="archive")
@@ -215,7 +200,7 @@ class StatusViewSet(
     def failures(self, request: Request, *args: object, **kwargs: object) -> Response:
         """Return the tasks that failed, with their messages and what they prevented."""
         found = failure_report(self.get_object(), MAX_FAILURES)
-        return Response({**FailuresSerializer(found).data})
+        return Response({**serializers.FailuresSerializer(found).data})
 
     @action(detail=True)
     def graph(self, request: Request, *args: object, **kwargs: object) -> HttpResponse:
@@ -272,7 +257,7 @@ class ArtifactViewSet(
     lookup_value_regex = "[0-9a-fA-F-]{32,36}"
     permission_classes = (WorkflowPermission,)
     queryset = UserTaskArtifact.objects.select_related("status").order_by("pk")
-    serializer_class = ArtifactSerializer
+    serializer_class = serializers.ArtifactSerializer
     search_fields = ("name",)
     ordering_fields = ("created", "name")
 

@@ -28,7 +28,6 @@ from ..planning.naming import container_label
 from ..tree.bounds import assign_bounds
 from ..tree.inserting import MAX_ROWS_PER_INSERT, read_pks
 from . import records
-from .files import copy_from_user_tasks
 from .records import LegacyNode
 
 #: Workflows that are read together.
@@ -139,7 +138,7 @@ def _import(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
         return result
     stored: list[str] = []
     try:
-        names = copy_from_user_tasks((row["file"] for row in artifacts), stored)
+        names = _copy_files((row["file"] for row in artifacts), stored)
         with status_atomic():
             pks = _insert(wanted)
             _insert_artifacts(artifacts, uuids, pks, names)
@@ -204,6 +203,28 @@ def _missing_artifacts(statuses: list[int]) -> list[_ArtifactRow]:
     return missing
 
 
+def _copy_files(names: Iterable[str | None], stored: list[str]) -> dict[str, str]:
+    """Return the names of copies of these files; empty for those that do not exist.
+
+    Nothing is copied if both apps use the same storage. The copies are also added to ``stored``,
+    so that the caller can delete them after an exception.
+    """
+    copies: dict[str, str] = {}
+    if artifact_files.shares_storage_with_user_tasks():
+        return copies
+    source = artifact_files.storage_of(records.legacy_artifacts().model)
+    target = artifact_files.storage_of(UserTaskArtifact)
+    for name in {name for name in names if name}:
+        try:
+            with source.open(name) as file:
+                copies[name] = target.save(name, file)
+        except FileNotFoundError:
+            copies[name] = ""
+        else:
+            stored.append(copies[name])
+    return copies
+
+
 def _insert(roots: list[LegacyNode]) -> dict[UUID, int]:
     """Store these trees, level by level; return the primary keys of all their nodes."""
     placed = [(each.level, each, root) for root in roots for each in assign_bounds(root)]
@@ -263,11 +284,7 @@ def _insert_artifacts(
 ) -> None:
     """Store artifacts in order of creation, 500 at a time.
 
-    Args:
-        artifacts: the legacy artifacts.
-        uuids: the UUIDs of statuses by their legacy primary keys.
-        pks: the primary keys of the statuses stored just now, by UUID.
-        names: the names of copied files by their legacy names.
+    ``uuids`` are those of statuses by legacy primary key, ``pks`` those of new statuses by UUID.
     """
     for batch in chunked([row["pk"] for row in artifacts]):
         rows = list(records.legacy_artifacts().filter(pk__in=batch).order_by("pk"))

@@ -12,13 +12,7 @@ from django.core.management.base import OutputWrapper
 
 @contextmanager
 def progress_bar(out: OutputWrapper, text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar, and yield a function that advances it by a number of steps.
-
-    Args:
-        out: the command's ``stdout``; where it is not a terminal, nothing is shown.
-        text: a label.
-        total: the number of steps.
-    """
+    """Show a bar if ``out`` is a terminal, and yield a function that advances it by some steps."""
     if not (find_spec("rich") and total and out.isatty()):
         yield lambda steps: None
         return

@@ -73,8 +73,7 @@ def stream_zip(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Itera
                             yield buffer.take()
                 except Exception:  # Storages have errors of their own.
                     logger.exception(
-                        "Could not read the file %s of artifact %s (node %s); the archive is sent "
-                        "without it. Check the storage of artifacts.",
+                        "Could not read %s of artifact %s (node %s); its archive lacks the file.",
                         artifact.file.name, artifact.uuid, artifact.status_id,
                         extra={"node": artifact.status_id},
                     )  # fmt: skip
@@ -103,10 +102,7 @@ def zip_response(node: UserTaskStatus) -> StreamingHttpResponse:
 def _entry_name(path: list[str], name: str, taken: dict[str, int]) -> str:
     """Return a name within the archive that is safe to unpack anywhere and not yet taken.
 
-    Args:
-        path: the names of the folders.
-        name: the name of the file.
-        taken: the names given so far, case-folded, each with the last number added to it.
+    ``taken`` has the names given so far, case-folded, each with the last number added to it.
     """
     folders = [_safe_name(part) for part in path]
     stem, dot, suffix = _safe_name(name).rpartition(".")

@@ -47,16 +47,13 @@ def failure_report(top: UserTaskStatus, most: int) -> FailureReport:
     more if there are more of them than ``most``.
     """
     failed = top.failures()
-    errors = UserTaskArtifact.objects.filter(name=ERROR_ARTIFACT, status=OuterRef("pk")).order_by(
-        "pk"
-    )
+    errors = UserTaskArtifact.objects.filter(name=ERROR_ARTIFACT, status=OuterRef("pk"))
     skipped = UserTaskStatus.objects.order_by().filter(
         tree_id=OuterRef("tree_id"), node_type=NodeType.TASK, caused_by=OuterRef("pk")
     )
     counts = skipped.values("caused_by").annotate(number=Count("pk")).values("number")
-    annotated = failed.annotate(
-        message=Subquery(errors.values("text")[:1]), prevented=Coalesce(Subquery(counts), 0)
-    )
+    message = Subquery(errors.order_by("pk").values("text")[:1])
+    annotated = failed.annotate(message=message, prevented=Coalesce(Subquery(counts), 0))
     leaves = list(annotated[: most + 1])
     if len(leaves) <= most:
         count, allowed = len(leaves), sum(leaf.allow_failure for leaf in leaves)

@@ -19,10 +19,15 @@ def plain_graph(graph: Graph) -> Graph:
 
     A barrier, which waits for all before it and which all after it wait for, stays a node.
     """
-    keys = {node: _key(node) for node in graph}
+    keys: dict[Barrier | TreeNode, str] = {}
     plain: Graph = nx.DiGraph()
-    for node, key in keys.items():
-        plain.add_node(key, **_attributes(node))
+    for node in graph:
+        if isinstance(node, Barrier):
+            keys[node] = f"barrier-{node.number}"
+            plain.add_node(keys[node], kind="barrier")
+        else:
+            keys[node] = str(node.uuid)
+            plain.add_node(keys[node], kind="task", name=node.name, phase=node.phase.value)
     plain.add_edges_from((keys[before], keys[after]) for before, after in graph.edges)
     return plain
 
@@ -52,16 +57,6 @@ def _lines(
     ]
     lines += [edge.format(names[before], names[after]) for before, after in graph.edges]
     return [f"    {line}" for line in lines]
-
-
-def _key(node: Barrier | TreeNode) -> str:
-    return f"barrier-{node.number}" if isinstance(node, Barrier) else str(node.uuid)
-
-
-def _attributes(node: Barrier | TreeNode) -> dict[str, str]:
-    if isinstance(node, Barrier):
-        return {"kind": "barrier"}
-    return {"kind": "task", "name": node.name, "phase": node.phase.value}
 
 
 def _escape_dot(text: str) -> str:

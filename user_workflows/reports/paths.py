@@ -12,11 +12,8 @@ from ..tree.bounds import within
 class Paths:
     """Paths from one node down to nodes below it.
 
-    Queries: one for each level above ``nodes``; without ``nodes`` one for all containers.
-
-    Args:
-        top: the node where paths begin.
-        nodes: the only nodes whose paths will be asked for.
+    Queries: one for each level above ``nodes``, if only the paths of these will be asked for; else
+    one for all containers.
     """
 
     def __init__(self, top: UserTaskStatus, nodes: Iterable[UserTaskStatus] | None = None) -> None:

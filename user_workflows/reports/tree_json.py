@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -23,10 +23,6 @@ from ..models import UserTaskStatus
 from ..phases import NodeType, Phase
 from ..tree.bounds import within
 from ..tree.nodes import TreeNode
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.sql.compiler import SQLCompiler, _AsSqlType
 
 T = TypeVar("T")
 
@@ -58,9 +54,6 @@ class LeftOut(NamedTuple):
     children: int
     after: int | None
     """Primary key of the last child that is shown."""
-
-
-# -- shapes ---------------------------------------------------------------------------------------
 
 
 class NodeUUIDField(serializers.UUIDField):
@@ -165,14 +158,9 @@ class OutlineSerializer(NodeSerializer):
         left = len(found) - len(shown)
         row = self._render(node)
         row["children"] = [self._outline(child, limits, depth - 1) for child in shown]
-        row["left_out"] = self._render_left_out(
-            LeftOut(left, shown[-1].pk if shown and left else None)
-        )
+        left_out = LeftOut(left, shown[-1].pk if shown and left else None)
+        row["left_out"] = self.fields["left_out"].to_representation(left_out)
         return row
-
-    @cached_property
-    def _render_left_out(self) -> Callable[[LeftOut], dict[str, Any]]:
-        return self.fields["left_out"].to_representation
 
 
 class TreeSerializer(serializers.Serializer[dict[str, object]]):
@@ -186,12 +174,7 @@ class TreeSerializer(serializers.Serializer[dict[str, object]]):
 
 
 def tree_json(node: UserTaskStatus, limits: TreeLimits, since: datetime | None) -> dict[str, Any]:
-    """Return the answer to ``/tree/``. One query.
-
-    Args:
-        node: the top of the subtree.
-        limits: how much of the tree to show.
-        since: the version that the client has; only nodes that changed since are returned.
+    """Return the answer to ``/tree/``: a subtree, or what changed in it ``since``. One query.
 
     Raises:
         ValueError: ``limits.after`` is not a child of the node.
@@ -206,9 +189,6 @@ def tree_json(node: UserTaskStatus, limits: TreeLimits, since: datetime | None) 
         answer |= {"reset": changed is None, "changed": changed or []}
     uuids = {each.pk: str(each.uuid) for each in top.walk()}
     return {**TreeSerializer(answer, context={"limits": limits, "uuids": uuids}).data}
-
-
-# -- changes --------------------------------------------------------------------------------------
 
 
 def changed_nodes(top: TreeNode, since: datetime) -> list[TreeNode] | None:
@@ -236,15 +216,11 @@ class _Microseconds(Func):
     output_field = DecimalField(max_digits=40, decimal_places=6)
     template = "EXTRACT(EPOCH FROM %(expressions)s)"
 
-    def as_mysql(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> _AsSqlType:
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         template = "TIMESTAMPDIFF(MICROSECOND, '2000-01-01', %(expressions)s)"
         return self.as_sql(compiler, connection, template=template, **context)
 
-    def as_sqlite(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> _AsSqlType:
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         time, fraction = "strftime('%%%%s', %(expressions)s)", "substr(%(expressions)s, 21)"
         template = f"({time} %%%% 1000000 * 1000000 + CAST({fraction} AS INTEGER))"
         return self.as_sql(compiler, connection, template=template, **context)

@@ -105,11 +105,7 @@ def roots() -> Iterator[int]:
 
 
 def root_of(uuid: UUID) -> int:
-    """Return the primary key of the root above a node, by the ``parent`` columns alone.
-
-    Raises:
-        CommandError: there is no such node, or no root above it.
-    """
+    """Return the primary key of the root above a node, by the ``parent`` columns alone."""
     row = UserTaskStatus.objects.filter(uuid=uuid).values_list("pk", "parent_id").first()
     if row is None:
         raise CommandError(f"There is no workflow, nor a node of one, with the UUID {uuid}.")

@@ -37,11 +37,7 @@ class Command(BaseCommand):
         )
 
     def handle(
-        self,
-        *args: object,
-        days: timedelta | None = None,
-        dry_run: bool = False,
-        **options: object,
+        self, *args: object, days: timedelta | None = None, dry_run: bool = False, **options: object
     ) -> None:
         before = now() - (settings.MAX_AGE if days is None else days)
         if dry_run:

@@ -102,9 +102,6 @@ def pictures(status: UserTaskStatus, interval: float, ascii_only: bool) -> Itera
     outside.
 
     Queries: one for each picture, and one more when something has failed.
-
-    Raises:
-        CommandError: the node was deleted.
     """
     from ...terminal import ASCII, UNICODE, Picture
 
