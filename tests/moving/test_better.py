@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "move-from-user-tasks.md"
 
 
-def test_nested_canvases_are_one_tree(user: Any) -> None:
+def test_a_nested_canvas_is_one_tree(user: Any) -> None:
     group(chain(old.si(user.pk, name=f"a{i}"), old.si(user.pk, name=f"b{i}")) for i in "12").delay()
     assert OldStatus.objects.filter(parent=None).count() == 2  # Two chains, and no whole.
     canvas = group(chain(new.si(user.pk), new.si(user.pk)) for _ in "12")
@@ -39,7 +39,7 @@ def test_nested_canvases_are_one_tree(user: Any) -> None:
     ]  # fmt: skip
 
 
-def test_what_a_failure_prevents_says_so(user: Any) -> None:
+def test_tasks_after_a_failure_are_skipped_with_their_cause(user: Any) -> None:
     a_chain(user, "a", "b")
     task("a").fail("No ink.")
     assert task("b").state == "Pending"  # For ever.
@@ -50,7 +50,7 @@ def test_what_a_failure_prevents_says_so(user: Any) -> None:
     assert (second.phase, second.caused_by) == (Phase.SKIPPED, first)
 
 
-def test_queries_to_publish_do_not_grow_with_the_canvas(user: Any) -> None:
+def test_the_queries_to_publish_do_not_grow_with_the_canvas(user: Any) -> None:
     with queries() as there:
         chord([old.si(user.pk, name=str(i)) for i in range(20)], old.si(user.pk, name="b")).delay()
     canvas = chord([new.si(user.pk) for _ in range(20)], new.si(user.pk))
@@ -60,7 +60,7 @@ def test_queries_to_publish_do_not_grow_with_the_canvas(user: Any) -> None:
     assert len(here) <= 8
 
 
-def test_the_steps_of_ancestors_cost_nothing_while_counting(user: Any) -> None:
+def test_a_tree_with_current_sums_is_one_query(user: Any) -> None:
     """Everything about a tree, with sums as of now, is one query; there it is one a container."""
     root = workflow(chain(new.si(user.pk), group(new.si(user.pk) for _ in "123")), user=user)
     status = root.delay()
@@ -70,7 +70,7 @@ def test_the_steps_of_ancestors_cost_nothing_while_counting(user: Any) -> None:
         assert (tree.completed_steps, tree.total_steps, tree.counts[Phase.PENDING]) == (1, 4, 3)
 
 
-def test_cancelling_tells_the_workers_once(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_canceling_ten_tasks_is_one_broadcast(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     broadcasts: list[Any] = []
     monkeypatch.setattr(
         type(current_app.control), "revoke", lambda self, ids, **more: broadcasts.append(ids)
@@ -83,7 +83,7 @@ def test_cancelling_tells_the_workers_once(user: Any, monkeypatch: pytest.Monkey
     assert [len(ids) for ids in broadcasts] == [10]
 
 
-def test_purging_leaves_what_runs(user: Any) -> None:
+def test_purging_leaves_running_tasks(user: Any) -> None:
     one(user).start()
     workflow(new.si(user.pk), user=user).delay().start()
     past(days=31)
@@ -106,9 +106,9 @@ def test_deleting_a_workflow_deletes_its_files(user: Any, tmp_path: Path, settin
     assert [path.name for path in tmp_path.rglob("*.txt")] == ["there.txt"]
 
 
-def test_the_guide_names_the_tests_that_show_it() -> None:
+def test_the_guide_names_exactly_these_tests() -> None:
     named = re.findall(r"`(test_\w+)`", HOW_TO.read_text())
     mine = {name for name in globals() if name.startswith("test_")} - {
-        "test_the_guide_names_the_tests_that_show_it"
+        "test_the_guide_names_exactly_these_tests"
     }
     assert set(named) == mine

@@ -27,7 +27,9 @@ def block(language: str, containing: str) -> str:
 
 
 @pytest.mark.skipif(not (shutil.which("git") and shutil.which("perl")), reason="needs git and perl")
-def test_the_search_and_replace(tmp_path: Path) -> None:
+def test_the_search_and_replace_of_the_guide_changes_imports_and_settings_only(
+    tmp_path: Path,
+) -> None:
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
 
@@ -55,7 +57,7 @@ def test_the_search_and_replace(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_permissions_are_given_again(user: Any) -> None:
+def test_the_permissions_snippet_of_the_guide_grants_the_new_permissions(user: Any) -> None:
     theirs = Permission.objects.filter(content_type__app_label="user_tasks")
     staff = Group.objects.create(name="staff")
     staff.permissions.add(theirs.get(codename="view_usertaskstatus"))
@@ -67,7 +69,7 @@ def test_permissions_are_given_again(user: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_references_of_other_apps_are_carried_over(user: Any) -> None:
+def test_the_migration_of_the_guide_copies_references_of_other_apps(user: Any) -> None:
     done, still_open = one(user, "done"), one(user, "open")
     end("done")
     past()

@@ -58,7 +58,7 @@ def command(*arguments: str) -> str:
 # -- what a copy is -------------------------------------------------------------------------------
 
 
-def test_a_chord_becomes_a_tree_with_everything_kept(user: Any) -> None:
+def test_a_chord_is_copied_as_a_tree_with_all_columns(user: Any) -> None:
     root = a_chord(user, "h1", "h2", body="b")
     end("h1", "h2", "b")
     OldStatus.objects.filter(name="h1").update(attempts=3)
@@ -86,7 +86,7 @@ def test_a_chord_becomes_a_tree_with_everything_kept(user: Any) -> None:
     assert copy.percent == 100
 
 
-def test_no_signals_are_sent_and_the_reaper_has_nothing_to_do(user: Any) -> None:
+def test_a_copy_sends_no_signals_and_leaves_the_reaper_nothing(user: Any) -> None:
     one(user)
     end("one")
     past()
@@ -97,7 +97,7 @@ def test_no_signals_are_sent_and_the_reaper_has_nothing_to_do(user: Any) -> None
     assert not (report.lost or report.settled or report.announced or report.waiting)
 
 
-def test_tasks_get_the_name_of_their_class_back(user: Any) -> None:
+def test_the_task_class_is_restored_from_the_stored_repr(user: Any) -> None:
     a_chain(user, "a", "b")
     assert OldStatus.objects.get(name="b").task_class.startswith("<@task: ")  # As it is there.
     end("a", "b")
@@ -107,7 +107,7 @@ def test_tasks_get_the_name_of_their_class_back(user: Any) -> None:
     assert classes == {"tests.moving.tasks.old"}
 
 
-def test_a_container_without_a_name_gets_one_in_words(user: Any) -> None:
+def test_a_container_without_a_name_gets_a_label(user: Any) -> None:
     a_chain(user, "a", "b", name="")
     end("a", "b")
     past()
@@ -115,7 +115,7 @@ def test_a_container_without_a_name_gets_one_in_words(user: Any) -> None:
     assert UserTaskStatus.objects.roots().get().name == "2 tasks in order"
 
 
-def test_the_verdict_of_a_container_follows_from_its_tasks(user: Any) -> None:
+def test_the_verdict_of_a_container_is_derived_from_its_tasks(user: Any) -> None:
     root = a_group(user, "a", "b")
     end("a")
     task("b").start()
@@ -131,7 +131,7 @@ def test_the_verdict_of_a_container_follows_from_its_tasks(user: Any) -> None:
     assert (group.completed_steps, group.total_steps) == (4, 4)
 
 
-def test_what_waits_for_a_failed_task_is_skipped_and_says_why(user: Any) -> None:
+def test_tasks_after_a_failed_one_are_copied_as_skipped_with_their_cause(user: Any) -> None:
     a_chain(user, "a", "b", "c")
     end("a")
     task("b").start()
@@ -148,7 +148,7 @@ def test_what_waits_for_a_failed_task_is_skipped_and_says_why(user: Any) -> None
     assert UserTaskArtifact.objects.count() == OldArtifact.objects.count() == 2
 
 
-def test_a_canceled_task_in_a_chain(user: Any) -> None:
+def test_a_canceled_task_makes_its_chain_canceled(user: Any) -> None:
     a_chain(user, "a", "b", "c")
     end("a")
     task("b").cancel()
@@ -157,7 +157,7 @@ def test_a_canceled_task_in_a_chain(user: Any) -> None:
     assert phases() == {"chain": "CANCELED", "a": "SUCCEEDED", "b": "CANCELED", "c": "SKIPPED"}
 
 
-def test_a_failed_header_of_a_chord(user: Any) -> None:
+def test_a_failed_header_of_a_chord_skips_the_body(user: Any) -> None:
     a_chord(user, "h1", "h2", body="b")
     end("h1")
     task("h2").fail("x")
@@ -166,7 +166,7 @@ def test_a_failed_header_of_a_chord(user: Any) -> None:
     assert phases() == {"chord": "FAILED", "h1": "SUCCEEDED", "h2": "FAILED", "b": "SKIPPED"}
 
 
-def test_a_task_with_tasks_below_it(user: Any) -> None:
+def test_a_task_with_a_failed_task_below_it_is_copied_as_failed(user: Any) -> None:
     above, below = one(user, "above"), one(user, "below")
     OldStatus.objects.filter(pk=below.pk).update(parent=above)
     end("above")
@@ -184,7 +184,7 @@ def test_a_task_with_tasks_below_it(user: Any) -> None:
 # -- what is left ---------------------------------------------------------------------------------
 
 
-def test_what_still_runs_is_left_for_a_later_run(user: Any) -> None:
+def test_an_open_workflow_is_left_for_a_later_run(user: Any) -> None:
     a_group(user, "a", "b")
     end("a")
     task("b").set_state("Rendering")
@@ -201,7 +201,7 @@ def test_what_still_runs_is_left_for_a_later_run(user: Any) -> None:
     assert UserTaskStatus.objects.count() == OldStatus.objects.count() == 5
 
 
-def test_what_has_just_ended_may_still_grow(user: Any) -> None:
+def test_a_workflow_that_ended_less_than_a_minute_ago_is_left(user: Any) -> None:
     """The members of a group are stored one by one: the first may end before the last is there."""
     one(user)
     end("one")
@@ -210,7 +210,7 @@ def test_what_has_just_ended_may_still_grow(user: Any) -> None:
     assert copied().workflows == 1
 
 
-def test_what_waits_for_a_failed_task_may_run_for_a_day(user: Any) -> None:
+def test_a_task_after_a_failed_one_is_given_up_after_a_day(user: Any) -> None:
     """After ``fail()`` and a normal return django-user-tasks' chain goes on."""
     a_chain(user, "a", "b")
     task("a").fail("x")
@@ -237,7 +237,9 @@ def broken_references(user: Any) -> Iterator[tuple[OldStatus, OldStatus]]:
             OldStatus.objects.filter(pk=row.pk)._raw_delete("default")
 
 
-def test_what_has_no_user_or_no_container_is_skipped(user: Any, broken_references: Any) -> None:
+def test_statuses_without_a_user_or_container_are_skipped(
+    user: Any, broken_references: Any
+) -> None:
     lonely, orphan = broken_references
     one(user)
     end("one")
@@ -260,7 +262,7 @@ def test_a_group_of_tasks_of_several_users_is_skipped(user: Any) -> None:
     assert not UserTaskStatus.objects.exists()
 
 
-def test_a_task_that_has_a_node_here_is_skipped(user: Any) -> None:
+def test_a_status_whose_task_has_a_node_already_is_skipped(user: Any) -> None:
     """A task of django-user-tasks in a ``workflow()`` is tracked by both."""
     status = one(user)
     end("one")
@@ -274,7 +276,7 @@ def test_a_task_that_has_a_node_here_is_skipped(user: Any) -> None:
 # -- again, interrupted, at once ------------------------------------------------------------------
 
 
-def test_a_second_run_changes_nothing_but_takes_new_artifacts(user: Any) -> None:
+def test_a_second_run_copies_only_new_artifacts(user: Any) -> None:
     status = one(user)
     end("one")
     past()
@@ -288,7 +290,7 @@ def test_a_second_run_changes_nothing_but_takes_new_artifacts(user: Any) -> None
     assert copied().artifacts == 0
 
 
-def test_an_interrupted_run_goes_on_where_it_was(
+def test_an_interrupted_run_is_continued_by_the_next(
     user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(6):
@@ -316,7 +318,9 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert UserTaskStatus.objects.count() == 18
 
 
-def test_two_runs_at_once_copy_everything_once(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_concurrent_runs_copy_everything_once(
+    user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a", "b"):
         one(user, name)
         end(name)
@@ -335,7 +339,7 @@ def test_two_runs_at_once_copy_everything_once(user: Any, monkeypatch: pytest.Mo
     assert UserTaskStatus.objects.count() == 2
 
 
-def test_what_the_database_refuses_is_reported_and_the_rest_goes_on(
+def test_a_workflow_that_the_database_refuses_is_reported_and_others_are_copied(
     user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, _ = one(user, "bad"), one(user, "good")
@@ -377,7 +381,7 @@ def in_storage(folder: Path) -> list[str]:
     return sorted(path.read_text() for path in folder.rglob("*") if path.is_file())
 
 
-def test_artifacts_keep_everything(user: Any) -> None:
+def test_artifacts_are_copied_with_all_columns(user: Any) -> None:
     status = one(user)
     OldArtifact.objects.create(status=status, name="Link", url="https://example.com/")
     OldArtifact.objects.create(status=status, name="Text", text="words")
@@ -392,9 +396,7 @@ def test_artifacts_keep_everything(user: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 class TestFiles:
-    def test_files_are_shared_and_stay_while_one_app_names_them(
-        self, user: Any, media: Path
-    ) -> None:
+    def test_a_shared_file_is_kept_while_either_app_names_it(self, user: Any, media: Path) -> None:
         artifact = with_file(user)
         assert copied().copied_files == 0
         copy = UserTaskArtifact.objects.get()
@@ -407,14 +409,14 @@ class TestFiles:
         UserTaskStatus.objects.get().delete()
         assert in_storage(media) == []
 
-    def test_purging_leaves_them_too(self, user: Any, media: Path) -> None:
+    def test_purging_keeps_files_that_django_user_tasks_names(self, user: Any, media: Path) -> None:
         with_file(user)
         copied()
         list(purge(now() - timedelta(days=1)))
         assert not UserTaskStatus.objects.exists()
         assert in_storage(media) == ["content"]
 
-    def test_they_are_copied_where_this_app_keeps_its_files_elsewhere(
+    def test_files_are_copied_to_another_storage(
         self, user: Any, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         artifact = with_file(user)
@@ -431,7 +433,7 @@ class TestFiles:
         assert in_storage(tmp_path) == ["content"]  # That of django-user-tasks.
         assert artifact.file.read() == b"content"
 
-    def test_copies_go_if_the_rows_are_not_stored(
+    def test_copied_files_are_deleted_if_the_rows_are_not_stored(
         self, user: Any, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with_file(user)
@@ -449,7 +451,7 @@ class TestFiles:
         assert in_storage(tmp_path) == ["content"]
 
 
-def test_storages_made_alike_are_the_same(tmp_path: Path) -> None:
+def test_storages_with_equal_arguments_are_identical(tmp_path: Path) -> None:
     """Both apps make one each of the class that a setting names."""
     same = [FileSystemStorage(tmp_path), FileSystemStorage(tmp_path)]
     assert artifact_files._identity(same[0]) == artifact_files._identity(same[1])
@@ -462,7 +464,7 @@ def test_storages_made_alike_are_the_same(tmp_path: Path) -> None:
 # -- the command ----------------------------------------------------------------------------------
 
 
-def test_a_dry_run_says_it_all_and_copies_nothing(
+def test_a_dry_run_prints_the_same_report_and_copies_nothing(
     user: Any, media: Path, broken_references: Any
 ) -> None:
     with_file(user)
@@ -482,13 +484,13 @@ def test_a_dry_run_says_it_all_and_copies_nothing(
     assert "Found 1 that were here already." in command()
 
 
-def test_without_django_user_tasks_it_says_what_is_missing(settings: Any, db: None) -> None:
+def test_the_command_fails_without_django_user_tasks(settings: Any, db: None) -> None:
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "user_tasks"]
     with pytest.raises(CommandError, match="INSTALLED_APPS"):
         command()
 
 
-def test_ten_thousand_rows(user: Any, capsys: Any) -> None:
+def test_copying_ten_thousand_rows_takes_few_queries(user: Any, capsys: Any) -> None:
     """Their cost, as printed; only queries are counted."""
     many(user, 500)
     past()
@@ -532,7 +534,7 @@ def many(user: Any, count: int) -> None:
 # -- side by side ---------------------------------------------------------------------------------
 
 
-def test_the_copy_has_the_address_of_the_original_in_the_api(user: Any) -> None:
+def test_a_copy_has_the_uuid_and_fields_of_the_legacy_status_in_the_api(user: Any) -> None:
     status = one(user)
     OldArtifact.objects.create(status=status, name="Text", text="words")
     end("one")
@@ -547,7 +549,7 @@ def test_the_copy_has_the_address_of_the_original_in_the_api(user: Any) -> None:
     assert client.get(artifact).json()["text"] == "words"
 
 
-def test_both_apps_pass_the_checks_and_each_is_found_at_the_user(user: Any) -> None:
+def test_both_apps_pass_the_checks_and_have_their_own_reverse_name_at_the_user(user: Any) -> None:
     call_command("check", fail_level="WARNING")
     call_command("makemigrations", "user_workflows", "--check", "--dry-run", verbosity=0)
     old_one, new_one = one(user), stored(leaf("x"))["x"]
@@ -563,7 +565,7 @@ def test_each_app_tracks_its_own_tasks(user: Any, django_capture_on_commit_callb
     assert [n.name for n in UserTaskStatus.objects.all()] == ["new"]
 
 
-def test_an_old_task_in_a_workflow_is_tracked_by_both_and_not_copied(
+def test_a_legacy_task_in_a_workflow_is_tracked_by_both_apps_and_not_copied(
     user: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -577,5 +579,5 @@ def test_an_old_task_in_a_workflow_is_tracked_by_both_and_not_copied(
     assert copied().skipped[importing.TAKEN] == [task("c").uuid]
 
 
-def test_links_lead_to_the_api_that_comes_last_in_the_urls(user: Any) -> None:
+def test_reverse_finds_the_api_that_is_last_in_the_urlconf(user: Any) -> None:
     assert reverse("usertaskstatus-list") == "/api/tasks/"

@@ -56,7 +56,7 @@ KINDS = ["root", "child", "artifact", "restricted"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_purging_leaves_the_trees_that_are_needed_says_so_and_goes_on(
+def test_purging_reports_protected_trees_and_deletes_the_others(
     kind: str, media: Path, user: Any
 ) -> None:
     gone, needed, also_gone = aged("gone"), aged("needed"), aged("also gone")
@@ -73,7 +73,7 @@ def test_purging_leaves_the_trees_that_are_needed_says_so_and_goes_on(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_workflow_that_is_needed_is_neither_deleted_nor_canceled(
+def test_deleting_a_protected_workflow_neither_deletes_nor_cancels_it(
     kind: str, media: Path, user: Any
 ) -> None:
     root = aged("needed")

@@ -1,4 +1,4 @@
-"""Who learns what over HTTP: owners, others, nobody, staff, and sites with object permissions."""
+"""Access over HTTP: owners, others, nobody, staff, and sites with object permissions."""
 
 from typing import Any
 
@@ -46,7 +46,9 @@ def test_only_the_owner_and_staff_see_a_workflow(
 
 
 @pytest.mark.parametrize("who", ["other", "nobody"])
-def test_others_cannot_stop_or_delete(who: str, people: Any, root: Any, client_of: Any) -> None:
+def test_others_cannot_cancel_or_delete_a_workflow(
+    who: str, people: Any, root: Any, client_of: Any
+) -> None:
     client = client_of(getattr(people, who, None))
     expected = 404 if who == "other" else 403
     assert client.post(url(root, "cancel")).status_code == expected
@@ -55,7 +57,9 @@ def test_others_cannot_stop_or_delete(who: str, people: Any, root: Any, client_o
     assert set(UserTaskStatus.objects.values_list("phase", flat=True)) == {Phase.PENDING}
 
 
-def test_who_may_only_view_cannot_stop_or_delete(people: Any, root: Any, client_of: Any) -> None:
+def test_staff_who_may_only_view_cannot_cancel_or_delete(
+    people: Any, root: Any, client_of: Any
+) -> None:
     client = client_of(people.staff)
     assert client.post(url(root, "cancel")).status_code == 403
     assert client.delete(url(root)).status_code == 403
@@ -63,7 +67,7 @@ def test_who_may_only_view_cannot_stop_or_delete(people: Any, root: Any, client_
     assert root.phase == Phase.PENDING
 
 
-def test_lists_hold_only_what_one_may_see(
+def test_lists_contain_only_what_the_user_may_see(
     people: Any, root: Any, artifact: Any, client_of: Any
 ) -> None:
     own = export(people.other)
@@ -85,7 +89,7 @@ def test_lists_hold_only_what_one_may_see(
         assert str(root.uuid) not in body(answer)
 
 
-def test_an_artifact_is_for_those_who_see_its_workflow(
+def test_an_artifact_is_visible_to_those_who_see_its_workflow(
     people: Any, artifact: Any, client_of: Any
 ) -> None:
     address = reverse("usertaskartifact-detail", args=[artifact.uuid])
@@ -118,7 +122,7 @@ class ByAction:
         return queryset.filter(action="course.export", subject__in=["CS101"])
 
 
-def test_a_site_shares_workflows_by_a_filter_and_a_rule(
+def test_a_filter_and_a_rule_of_the_site_share_workflows(
     settings: Any, people: Any, root: Any, client_of: Any
 ) -> None:
     settings.USER_WORKFLOWS_STATUS_FILTERS = ["tests.rest.test_access.ByAction"]
@@ -165,7 +169,7 @@ def test_a_web_address_is_a_link_in_the_api_on_pages_and_in_the_admin(
     assert f'href="{link}"' in browser.get(admin).content.decode()
 
 
-def test_an_open_workflow_is_canceled_and_deleted(
+def test_deleting_an_open_workflow_cancels_it_first(
     people: Any, root: Any, client_of: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     from user_workflows.lifecycle.cancellation import tasks_revoked
@@ -187,7 +191,9 @@ def test_an_open_workflow_is_canceled_and_deleted(
     assert not UserTaskStatus.objects.exists()
 
 
-def test_a_settled_one_is_just_deleted(people: Any, root: Any, client_of: Any) -> None:
+def test_deleting_a_settled_workflow_deletes_all_its_nodes(
+    people: Any, root: Any, client_of: Any
+) -> None:
     UserTaskStatus.objects.update(settled_at=now(), phase=Phase.SUCCEEDED)
     assert client_of(people.owner).delete(url(root)).status_code == 204
     assert not UserTaskStatus.objects.exists()

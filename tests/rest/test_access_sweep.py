@@ -1,4 +1,4 @@
-"""Every address with every method, for two users and for nobody, in JSON and as a page."""
+"""Every URL with every method, for another user and for nobody, in JSON and as a page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def everything(people: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 @pytest.mark.parametrize("who", ["other", "nobody"])
-def test_no_method_of_any_address_tells_others_anything(
+def test_no_method_of_any_url_reveals_a_workflow_to_others(
     who: str, accept: str, people: Any, everything: dict[str, str], client_of: Any
 ) -> None:
     client = client_of(getattr(people, who, None))
@@ -77,7 +77,7 @@ QUERIES = (
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_no_list_tells_others_anything_however_it_is_asked(
+def test_no_list_query_reveals_a_workflow_to_others(
     query: str, settings: Any, people: Any, everything: dict[str, str], client_of: Any
 ) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_filters"]
@@ -94,15 +94,15 @@ def test_no_list_tells_others_anything_however_it_is_asked(
             assert getattr(client_of(None), method)(address).status_code == 403
 
 
-def test_an_order_by_a_column_of_users_is_no_order(people: Any, client_of: Any) -> None:
-    """Else the place of one's own row among others' would tell of their columns."""
+def test_ordering_by_a_column_of_the_user_is_ignored(people: Any, client_of: Any) -> None:
+    """The place of one's own row among others' would reveal their columns."""
     answer = client_of(people.owner).get("/api/tasks/?ordering=user__password")
     assert answer.status_code == 200
     assert "password" not in StatusViewSet.ordering_fields
 
 
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_nothing_can_be_changed_by_its_owner(
+def test_owners_cannot_change_or_create_nodes(
     method: str, people: Any, root: Any, client_of: Any
 ) -> None:
     answer = getattr(client_of(people.owner), method)(url(root), {"state": "Succeeded"})
@@ -110,7 +110,9 @@ def test_nothing_can_be_changed_by_its_owner(
     assert client_of(people.owner).post("/api/tasks/", {"name": "x"}).status_code == 405
 
 
-def test_names_are_not_html(people: Any, root: Any, client_of: Any) -> None:
+def test_names_with_markup_are_escaped_in_the_browsable_api(
+    people: Any, root: Any, client_of: Any
+) -> None:
     """What a task's author or user has typed is text, in the pages of the framework, too."""
     evil = "<script>alert(1)</script>"
     part(root, "render 1").set_name(evil)
@@ -126,7 +128,7 @@ def test_names_are_not_html(people: Any, root: Any, client_of: Any) -> None:
         assert answer["Content-Type"].startswith("text/plain")
 
 
-def test_the_site_throttles_it(
+def test_throttle_classes_of_the_site_apply(
     people: Any, root: Any, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Rarely(UserRateThrottle):

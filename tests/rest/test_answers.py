@@ -1,4 +1,4 @@
-"""What the API says: lists, nodes, bounded trees, deltas, artifacts, failures, graphs."""
+"""Answers of the API: lists, nodes, bounded trees, deltas, artifacts, failures, graphs."""
 
 import json
 import time
@@ -39,7 +39,9 @@ def end(root: Any, name: str, phase: Phase = Phase.SUCCEEDED, message: str = "")
 LIST = "/api/tasks/"
 
 
-def test_a_list_has_whole_workflows_as_they_are_stored(people: Any, root: Any, client: Any) -> None:
+def test_a_list_has_whole_workflows_with_stored_values_in_two_queries(
+    people: Any, root: Any, client: Any
+) -> None:
     for _ in range(3):
         export(people.owner)
     with queries(2) as few:  # The rows, their artifacts.
@@ -80,7 +82,7 @@ def test_a_list_is_searched_filtered_ordered_and_paged(people: Any, root: Any, c
     assert page["count"] == 2 and len(page["results"]) == 1
 
 
-def test_filters_by_field_where_django_filter_is_installed(
+def test_lists_filter_by_field_if_django_filter_is_installed(
     settings: Any, people: Any, root: Any, client: Any
 ) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_filters"]
@@ -95,7 +97,7 @@ def test_filters_by_field_where_django_filter_is_installed(
     assert client.get(url(root, "tree", phase="FAILED")).status_code == 200
 
 
-def test_a_node_has_sums_as_of_now(root: Any, client: Any) -> None:
+def test_a_detail_has_sums_of_current_leaves(root: Any, client: Any) -> None:
     end(root, "read")
     UserTaskStatus.objects.filter(pk=root.pk).update(completed_steps=0)
     answer = client.get(url(root)).json()
@@ -106,7 +108,7 @@ def test_a_node_has_sums_as_of_now(root: Any, client: Any) -> None:
     assert inner["root"] == str(root.uuid)
 
 
-def test_cancel_says_what_it_did(root: Any, client: Any) -> None:
+def test_cancel_returns_the_node_and_the_counts_of_its_tasks(root: Any, client: Any) -> None:
     end(root, "read")
     answer = client.post(url(part(root, "chapter 1"), "cancel")).json()
     assert answer["canceled"] == {"pending": 2, "running": 0, "finished": 0}
@@ -120,7 +122,9 @@ def test_cancel_says_what_it_did(root: Any, client: Any) -> None:
 # -- trees ----------------------------------------------------------------------------------------
 
 
-def test_a_tree_says_what_it_leaves_out_and_how_to_get_it(people: Any, client: Any) -> None:
+def test_a_bounded_tree_says_how_to_read_the_children_it_leaves_out(
+    people: Any, client: Any
+) -> None:
     members = [leaf(f"letter {i}") for i in range(7)]
     wide = submission.store_plan(
         node("chain", node("group", *members, name="letters"), leaf("report"), name="mail"),
@@ -203,7 +207,7 @@ def test_an_answer_has_the_fields_that_describe_it(root: Any, client: Any) -> No
     assert set(tree_json.TreeSerializer().fields) == {*whole, *delta}
 
 
-def test_a_tree_of_some_phases_shows_the_way_to_them(root: Any, client: Any) -> None:
+def test_a_tree_filtered_by_phase_keeps_the_ancestors(root: Any, client: Any) -> None:
     end(root, "read")
     end(root, "render 1", Phase.FAILED, "No ink.")
     tree = client.get(url(root, "tree", phase="failed")).json()["tree"]
@@ -220,19 +224,19 @@ def test_a_tree_of_some_phases_shows_the_way_to_them(root: Any, client: Any) -> 
     ["since=x", "since=" + "9" * 40, "since=", "depth=-1", "depth=x", "children=1e3", "phase=NO",
      "after=x", "after=00000000-0000-4000-8000-000000000000", "children=", "depth=%C2%B2"],
 )  # fmt: skip
-def test_bad_parameters_are_refused_in_words(query: str, root: Any, client: Any) -> None:
+def test_a_bad_parameter_of_tree_is_refused_by_name(query: str, root: Any, client: Any) -> None:
     answer = client.get(f"{url(root, 'tree')}?{query}")
     assert answer.status_code == 400
     assert query.split("=")[0] in answer.json()
 
 
 def past(root: Any) -> None:
-    """All that was written up to now was written long ago."""
+    """Make all that was written up to now an hour old."""
     then = now() - timedelta(hours=1)
     UserTaskStatus.objects.filter(tree_id=root.pk).update(created=then, modified=then)
 
 
-def test_since_tells_what_changed_and_what_is_above_it(root: Any, client: Any) -> None:
+def test_since_returns_changed_nodes_and_their_ancestors(root: Any, client: Any) -> None:
     past(root)
     version = client.get(url(root, "tree")).json()["version"]
     nothing = client.get(url(root, "tree", since=version)).json()
@@ -247,7 +251,7 @@ def test_since_tells_what_changed_and_what_is_above_it(root: Any, client: Any) -
     assert "children" not in told["chapters"]
 
 
-def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
+def test_since_returns_nodes_that_were_attached_later(root: Any, client: Any) -> None:
     past(root)
     version = client.get(url(root, "tree")).json()["version"]
     spawning.attach_subtree(part(root, "read"), node("group", leaf("more"), name="sent"))
@@ -255,7 +259,7 @@ def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
     assert [row["name"] for row in changed] == ["Secret export", "read", "sent", "more"]
 
 
-def test_too_many_changes_ask_for_a_new_start(
+def test_since_with_too_many_changes_asks_for_a_reset(
     root: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree_json, "MAX_CHANGED", 3)
@@ -263,7 +267,7 @@ def test_too_many_changes_ask_for_a_new_start(
     assert (answer["reset"], answer["changed"]) == (True, [])
 
 
-def test_an_unchanged_tree_is_not_sent_again(root: Any, client: Any) -> None:
+def test_an_unchanged_tree_is_answered_by_304(root: Any, client: Any) -> None:
     past(root)
     first = client.get(url(root, "tree"))
     again = client.get(url(root, "tree"), headers={"If-None-Match": first["ETag"]})
@@ -274,7 +278,7 @@ def test_an_unchanged_tree_is_not_sent_again(root: Any, client: Any) -> None:
     )
 
 
-def test_a_settled_tree_is_not_even_read_again(root: Any, client: Any) -> None:
+def test_an_unchanged_settled_tree_takes_one_query(root: Any, client: Any) -> None:
     client.post(url(root, "cancel"))
     first = client.get(url(root, "tree"))
     assert first.json()["settled"] is True
@@ -289,7 +293,7 @@ def test_a_settled_tree_is_not_even_read_again(root: Any, client: Any) -> None:
 # -- artifacts ------------------------------------------------------------------------------------
 
 
-def test_all_artifacts_below_a_node(root: Any, client: Any) -> None:
+def test_artifacts_below_a_node_come_in_tree_order_with_their_paths(root: Any, client: Any) -> None:
     part(root, "render 1").add_artifact("Page", text="one")
     part(root, "render 2").add_artifact("Page", text="two")
     part(root, "notify").add_artifact("Letter", url="https://example.com/letter")
@@ -322,7 +326,7 @@ def unpacked(response: Any) -> tuple[zipfile.ZipFile, list[Any]]:
     return archive, json.loads(archive.read("manifest.json"))
 
 
-def test_the_archive_has_everything_under_safe_and_different_names(
+def test_the_archive_contains_all_artifacts_under_safe_unique_names(
     root: Any, client: Any, media: Any
 ) -> None:
     first = part(root, "render 1")
@@ -350,14 +354,16 @@ def test_the_archive_has_everything_under_safe_and_different_names(
     assert manifest[3]["url"] == "https://example.com/"
 
 
-def test_the_archive_is_made_while_it_is_sent(root: Any, client: Any, media: Any) -> None:
+def test_the_archive_of_a_large_file_is_streamed_in_chunks(
+    root: Any, client: Any, media: Any
+) -> None:
     content = ContentFile(b"\0" * 3_000_000, name="zeros")
     part(root, "render 1").add_artifact("Zeros", file=content)
     chunks = list(client.get(url(root, "archive")).streaming_content)
     assert len(chunks) > 40  # Of 64 kB before compression each.
 
 
-def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None:
+def test_equal_names_in_an_archive_are_numbered(people: Any, client: Any) -> None:
     plan = node("group", leaf("a"), leaf("A"), name="g")
     plan.children[1].task_id = "b"  # To MariaDB "a" and "A" are the same.
     flat = submission.store_plan(plan, user_id=people.owner.pk)
@@ -371,7 +377,9 @@ def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None
 # -- failures and graphs --------------------------------------------------------------------------
 
 
-def test_failures_come_with_what_they_prevented(root: Any, client: Any) -> None:
+def test_failures_have_a_path_a_message_and_the_number_of_prevented_tasks(
+    root: Any, client: Any
+) -> None:
     end(root, "read")
     end(root, "render 1", Phase.FAILED, "No ink.")
     with queries(4):
@@ -391,7 +399,7 @@ def test_failures_come_with_what_they_prevented(root: Any, client: Any) -> None:
     }
 
 
-def test_the_graph_in_three_languages(root: Any, client: Any) -> None:
+def test_the_graph_is_rendered_as_node_link_mermaid_and_dot(root: Any, client: Any) -> None:
     part(root, "render 1").set_name('He said "no" & <left>')
     data = client.get(url(root, "graph")).json()
     names = {row["id"]: row.get("name") for row in data["nodes"]}
@@ -410,7 +418,7 @@ def test_the_graph_in_three_languages(root: Any, client: Any) -> None:
 # -- what sites do --------------------------------------------------------------------------------
 
 
-def test_views_and_serializers_are_subclassed(people: Any, root: Any) -> None:
+def test_a_subclassed_view_renders_by_its_own_serializer(people: Any, root: Any) -> None:
     from rest_framework.test import APIRequestFactory, force_authenticate
 
     from user_workflows.serializers import StatusSerializer
@@ -432,7 +440,7 @@ def test_views_and_serializers_are_subclassed(people: Any, root: Any) -> None:
     assert set(data) == {"name", "state", "task_id", "canceled"}
 
 
-def test_the_filters_of_the_settings_can_be_called(people: Any, root: Any) -> None:
+def test_the_filter_backends_of_the_settings_are_callable_classes(people: Any, root: Any) -> None:
     from types import SimpleNamespace
 
     from user_workflows.conf import settings as conf
@@ -445,7 +453,7 @@ def test_the_filters_of_the_settings_can_be_called(people: Any, root: Any) -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_long_transaction_is_seen_when_it_commits(
+def test_rows_of_a_long_transaction_are_restamped_when_it_commits(
     client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its writes are dated by the commit, so that no version taken meanwhile lies behind them."""
@@ -464,7 +472,7 @@ def test_a_long_transaction_is_seen_when_it_commits(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("how", ["rename", "save", "say", "retry"])
-def test_no_write_in_a_long_transaction_is_missed(
+def test_since_finds_writes_of_a_long_transaction_that_take_no_tree_lock(
     how: str, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those that take no lock of the tree: a view that changes a node, slowly."""
@@ -491,7 +499,7 @@ def test_no_write_in_a_long_transaction_is_missed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_since_finds_a_write_that_waited_long_for_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a lock, which a statement may do for as long as somebody holds it."""
     monkeypatch.setattr(timestamps, "SLOW_WRITE", timedelta(seconds=0.05))
     root = export(a_user("owner"))
@@ -510,8 +518,8 @@ def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPa
     assert told is not None and status.uuid in [node.uuid for node in told]
 
 
-def test_each_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
-    """Else somebody is told 304 and never hears of it."""
+def test_every_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
+    """A client would get 304 and miss the change."""
     seen = [tree_json.fingerprint(root)]
     read = part(root, "read")
 
@@ -534,7 +542,7 @@ def test_each_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
     assert max(nodes.values_list("modified", flat=True)) == last
 
 
-def test_an_open_tree_is_not_read_to_see_that_nothing_has_changed(root: Any, client: Any) -> None:
+def test_an_unchanged_open_tree_takes_two_queries(root: Any, client: Any) -> None:
     transitions.begin(part(root, "read"), 1)
     first = client.get(url(root, "tree"))
     with queries(2) as few:  # The node, and the fingerprint.
@@ -549,7 +557,7 @@ def test_an_open_tree_is_not_read_to_see_that_nothing_has_changed(root: Any, cli
     assert later.status_code == 304
 
 
-def test_an_archive_of_many_equal_names_takes_a_few_looks_for_each() -> None:
+def test_numbering_many_equal_names_takes_few_lookups_each() -> None:
     class Taken(dict[str, int]):
         looks = 0
 
@@ -564,7 +572,7 @@ def test_an_archive_of_many_equal_names_takes_a_few_looks_for_each() -> None:
     assert taken.looks < 4 * 1000
 
 
-def test_changes_are_told_where_times_have_no_zone(root: Any, client: Any, settings: Any) -> None:
+def test_since_works_without_time_zones(root: Any, client: Any, settings: Any) -> None:
     settings.USE_TZ = False
     UserTaskStatus.objects.update(created=now() - timedelta(hours=1), modified=now())
     version = client.get(url(root, "tree")).json()["version"]

@@ -44,7 +44,9 @@ def client_in_python() -> dict[str, Any]:
     return space
 
 
-def test_the_client_of_the_how_to(people: Any, root: Any, client_of: Any, monkeypatch: Any) -> None:
+def test_the_python_client_of_the_how_to_follows_a_workflow_to_its_end(
+    people: Any, root: Any, client_of: Any, monkeypatch: Any
+) -> None:
     space = client_in_python()
     past(root)
     events = iter(["read", "time goes by", None, "cancel"])
@@ -75,7 +77,7 @@ def test_the_client_of_the_how_to(people: Any, root: Any, client_of: Any, monkey
     assert part(root, "notify").is_settled
 
 
-def test_it_waits_as_long_as_the_site_asks_for(
+def test_the_python_client_waits_as_long_as_retry_after_says(
     people: Any, root: Any, client_of: Any, monkeypatch: Any
 ) -> None:
     class Rarely(UserRateThrottle):
@@ -114,7 +116,9 @@ follow(process.argv[2], (node) => console.log(node.name, node.phase), 20)
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
 @pytest.mark.django_db(transaction=True)
-def test_the_client_in_javascript(live_server: Any, tmp_path: Path) -> None:
+def test_the_javascript_client_of_the_how_to_follows_a_workflow_to_its_end(
+    live_server: Any, tmp_path: Path
+) -> None:
     user = a_user("owner")
     root = export(user)
     past(root)

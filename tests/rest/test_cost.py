@@ -1,4 +1,4 @@
-"""How many queries an answer takes does not depend on how much there is to tell."""
+"""The number of queries of a request does not depend on the size of the workflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mailing(user: Any, size: int) -> UserTaskStatus:
 
 
 @pytest.mark.parametrize("what", QUERIES)
-def test_it_is_the_same_for_a_small_and_a_big_workflow(
+def test_the_queries_of_a_request_do_not_grow_with_the_workflow(
     what: str, people: Any, client_of: Any
 ) -> None:
     client = client_of(people.owner)
@@ -45,7 +45,9 @@ def test_it_is_the_same_for_a_small_and_a_big_workflow(
         assert answer.status_code == 200
 
 
-def test_canceling_and_deleting(people: Any, client_of: Any) -> None:
+def test_the_queries_to_cancel_and_delete_do_not_grow_with_the_workflow(
+    people: Any, client_of: Any
+) -> None:
     client = client_of(people.owner)
     counts = []
     for size in (2, 60):

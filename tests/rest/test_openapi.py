@@ -1,4 +1,4 @@
-"""The OpenAPI description is complete, and the API keeps to it."""
+"""The OpenAPI description is complete."""
 
 import json
 import subprocess
@@ -34,11 +34,11 @@ def described() -> Any:
     return json.loads(run.stdout)
 
 
-def test_nothing_about_it_is_guessed(described: Any) -> None:
+def test_the_schema_is_generated_without_warnings(described: Any) -> None:
     assert described["words"] == []
 
 
-def test_each_address_says_what_it_answers(described: Any) -> None:
+def test_the_schema_describes_answers_and_parameters_of_each_url(described: Any) -> None:
     paths = described["schema"]["paths"]
     one = "/api/tasks/{uuid}/"
     assert {

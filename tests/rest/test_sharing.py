@@ -35,7 +35,7 @@ def shared(settings: Any, people: Any) -> Iterator[Any]:
     rules.permissions.permissions.clear()
 
 
-def test_staff_see_what_they_share_and_cancel_only_their_own(
+def test_course_staff_see_shared_workflows_and_cannot_cancel_them(
     shared: Any, people: Any, client_of: Any
 ) -> None:
     part(shared.export, "read").add_artifact("Course", text="x")

@@ -85,13 +85,13 @@ def upload(node: Any, size: int, name: str = "big.bin") -> UserTaskArtifact:
     return artifact
 
 
-def test_a_file_is_given_to_the_storage_in_pieces(bucket: Bucket, root: Any) -> None:
+def test_a_large_file_is_passed_to_the_storage_in_chunks(bucket: Bucket, root: Any) -> None:
     artifact = upload(part(root, "render 1"), 20 * MEGABYTE)
     assert artifact.size == 20 * MEGABYTE == bucket.sizes[str(artifact.file.name)]
     assert max(bucket.pieces) <= 64 * 1024
 
 
-def test_its_address_is_the_one_that_the_storage_has_signed(
+def test_the_file_of_an_artifact_is_the_signed_url_of_the_storage(
     bucket: Bucket, root: Any, people: Any, client_of: Any
 ) -> None:
     artifact = upload(part(root, "render 1"), 1)
@@ -101,7 +101,7 @@ def test_its_address_is_the_one_that_the_storage_has_signed(
         assert row["file"] == bucket.url(artifact.file.name)
 
 
-def test_deleting_a_workflow_deletes_its_objects(
+def test_deleting_a_workflow_deletes_its_files_from_the_storage(
     bucket: Bucket, root: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     upload(part(root, "render 1"), 1)
@@ -110,7 +110,7 @@ def test_deleting_a_workflow_deletes_its_objects(
     assert bucket.sizes == {}
 
 
-def test_an_archive_takes_no_more_memory_for_bigger_files(
+def test_the_memory_of_an_archive_does_not_grow_with_its_files(
     bucket: Bucket, root: Any, people: Any, client_of: Any
 ) -> None:
     """64 MB pass through, and of the process's memory not even four are taken."""
@@ -133,7 +133,7 @@ def test_an_archive_takes_no_more_memory_for_bigger_files(
         assert [archive.getinfo(row["file"]).file_size for row in manifest] == sizes
 
 
-def test_an_archive_says_what_the_storage_did_not_give(
+def test_the_manifest_marks_files_that_the_storage_has_lost(
     bucket: Bucket, root: Any, people: Any, client_of: Any
 ) -> None:
     lost = upload(part(root, "render 1"), 1)
@@ -146,7 +146,7 @@ def test_an_archive_says_what_the_storage_did_not_give(
         assert archive.getinfo(manifest[1]["file"]).file_size == 5
 
 
-def test_an_archive_whose_reader_goes_away_is_closed(
+def test_an_archive_is_closed_when_its_reader_disconnects(
     bucket: Bucket, root: Any, people: Any, client_of: Any
 ) -> None:
     upload(part(root, "render 1"), 8 * MEGABYTE)

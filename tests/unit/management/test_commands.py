@@ -45,7 +45,7 @@ def test_an_unknown_uuid_is_an_error(command: str):
 # -- cancel_workflow ------------------------------------------------------------------------------
 
 
-def test_canceling_a_branch_leaves_the_others():
+def test_canceling_a_branch_leaves_other_branches_pending():
     nodes = stored(
         node("group", node("chain", leaf("a"), leaf("b"), name="in"), leaf("c"), name="r")
     )
@@ -57,7 +57,7 @@ def test_canceling_a_branch_leaves_the_others():
     assert found["c"] == "PENDING"
 
 
-def test_force_is_passed_on(monkeypatch: pytest.MonkeyPatch):
+def test_force_is_passed_to_cancel(monkeypatch: pytest.MonkeyPatch):
     asked: list[bool] = []
 
     def cancel(self: Any, force: bool = False) -> Cancellation:
@@ -71,7 +71,7 @@ def test_force_is_passed_on(monkeypatch: pytest.MonkeyPatch):
     assert asked == [False, True]
 
 
-def test_force_after_a_cancellation_that_was_not_heard_says_what_was_terminated():
+def test_force_after_an_unheeded_cancellation_reports_the_terminated_task():
     running = stored(leaf("a"))["a"]
     running.start()
     update(running, last_seen_at=now())  # it runs in a worker
@@ -95,7 +95,7 @@ def test_force_after_a_cancellation_that_was_not_heard_says_what_was_terminated(
         (Cancellation(), "There was nothing left to cancel."),
     ],
 )
-def test_cancellations_are_told_in_words(done: Cancellation, words: str):
+def test_the_outcome_message_counts_in_singular_and_plural(done: Cancellation, words: str):
     assert outcome_message(done) == words
 
 
@@ -149,7 +149,7 @@ def _damage() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("words", "break_it"), list(_damage()))
-def test_damage_is_found_and_mended_without_touching_other_trees(words: str, break_it: Any):
+def test_damage_is_reported_and_repaired_without_touching_other_trees(words: str, break_it: Any):
     others = [exported_as(f"before {n}") for n in range(2)]
     # A tree that has grown is numbered otherwise than anew, so a needless repair would show.
     others[0]["grown"] = UserTaskStatus.objects.create(
@@ -195,7 +195,7 @@ def exported_as(prefix: str) -> dict[str, UserTaskStatus]:
     return {name.removeprefix(f"{prefix} "): n for name, n in nodes.items()}
 
 
-def test_a_repair_succeeds_where_nothing_is_left_to_mend():
+def test_repairing_the_tree_of_a_stray_node_repairs_both_trees():
     other, nodes = exported_as("other"), exported()
     update(nodes["pack"], tree_id=other["root"].pk)
     out = run("check_trees", "--repair")
@@ -203,7 +203,7 @@ def test_a_repair_succeeds_where_nothing_is_left_to_mend():
     assert out.count("renumbered") == 1
 
 
-def test_named_trees_only_are_checked_and_mended():
+def test_only_the_trees_of_given_nodes_are_checked_and_repaired():
     nodes, other = exported(), exported_as("other")
     update(nodes["one"], level=9)
     update(other["one"], level=9)
@@ -213,7 +213,7 @@ def test_named_trees_only_are_checked_and_mended():
     assert integrity.find_faults(other["root"].pk)
 
 
-def test_nodes_that_go_round_in_a_circle_are_reported_and_left():
+def test_nodes_in_a_circle_are_reported_and_not_changed():
     nodes = exported()
     update(nodes["lessons"], parent_id=nodes["one"].pk)
     before = rows()
@@ -242,7 +242,7 @@ def test_nodes_in_a_tree_without_a_root_are_reported():
     ]
 
 
-def test_a_root_that_was_hung_into_another_tree_becomes_part_of_it():
+def test_a_root_with_a_parent_in_another_tree_becomes_part_of_that_tree():
     nodes, other = exported(), exported_as("other")
     update(other["root"], parent_id=nodes["lessons"].pk)
     out = run("check_trees", "--repair")
@@ -251,7 +251,7 @@ def test_a_root_that_was_hung_into_another_tree_becomes_part_of_it():
     assert UserTaskStatus.objects.get(pk=other["one"].pk).tree_id == nodes["root"].pk
 
 
-def test_long_lists_of_faults_are_cut():
+def test_only_the_first_faults_of_a_tree_are_listed():
     nodes = stored(node("group", *(leaf(f"leaf {n}") for n in range(30)), name="root"))
     UserTaskStatus.objects.filter(parent=nodes["root"]).update(level=5)
     out = StringIO()
@@ -262,7 +262,7 @@ def test_long_lists_of_faults_are_cut():
     assert len(out.getvalue().splitlines()) < 15
 
 
-def test_a_sound_tree_costs_few_queries_and_no_lock(monkeypatch: pytest.MonkeyPatch):
+def test_checking_a_sound_tree_takes_few_queries_and_no_lock(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(check_trees, "BATCH", 4)
     for n in range(5):
         stored(node("group", leaf(f"a{n}"), leaf(f"b{n}"), name=f"root {n}"))
@@ -275,7 +275,7 @@ def test_a_sound_tree_costs_few_queries_and_no_lock(monkeypatch: pytest.MonkeyPa
     assert not any("FOR UPDATE" in sql or "FOR NO KEY" in sql for sql in run_)
 
 
-def test_a_tree_that_was_only_growing_while_it_was_read_is_not_faulty(
+def test_a_tree_that_grew_while_it_was_read_is_not_faulty(
     monkeypatch: pytest.MonkeyPatch,
 ):
     nodes = exported()

@@ -87,7 +87,7 @@ def test_watching_without_a_terminal_prints_a_line_for_each_change_then_the_tree
     assert "\x1b" not in out
 
 
-def test_watching_ends_with_what_failed_and_what_that_prevented(meanwhile: Any):
+def test_watching_ends_with_the_failures_and_the_tasks_they_prevented(meanwhile: Any):
     nodes = exported()
     meanwhile(lambda: nodes["one"].fail("No\nink"), nodes["two"].succeed)
     nodes["read"].succeed()
@@ -98,7 +98,7 @@ def test_watching_ends_with_what_failed_and_what_that_prevented(meanwhile: Any):
     assert out.count("No ink") == 3
 
 
-def test_a_terminal_is_drawn_on_and_gets_the_whole_tree_at_the_end(meanwhile: Any):
+def test_a_terminal_is_redrawn_and_shows_the_whole_tree_at_the_end(meanwhile: Any):
     nodes = exported()
     meanwhile(
         nodes["read"].succeed, nodes["one"].succeed, nodes["two"].succeed, nodes["pack"].succeed
@@ -130,7 +130,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, meanw
     assert "\x1b" not in out
 
 
-def test_names_are_encodable_wherever_they_are_printed():
+def test_names_that_the_terminal_cannot_encode_are_replaced():
     nodes = stored(leaf("漢字"))
     nodes["漢字"].succeed()
 
@@ -150,13 +150,13 @@ def test_names_are_encodable_wherever_they_are_printed():
         (lambda nodes: nodes["root"].cancel(), 1),
     ],
 )
-def test_the_exit_status_is_the_verdict(end: Any, status: int, capsys: Any):
+def test_the_exit_status_follows_the_verdict(end: Any, status: int, capsys: Any):
     nodes = stored(node("group", leaf("one"), name="root"))
     end(nodes)
     assert exit_status(nodes["root"].uuid) == status
 
 
-def test_success_with_failures_is_success_to_the_shell(capsys: Any):
+def test_success_with_failures_exits_with_status_zero(capsys: Any):
     nodes = stored(node("group", leaf("one", allow_failure=True), leaf("two"), name="root"))
     nodes["one"].fail("x")
     nodes["two"].succeed()
@@ -164,7 +164,7 @@ def test_success_with_failures_is_success_to_the_shell(capsys: Any):
     assert "Succeeded with failures" in capsys.readouterr().out
 
 
-def test_ctrl_c_stops_watching_only(meanwhile: Any, capsys: Any):
+def test_ctrl_c_stops_watching_and_does_not_cancel(meanwhile: Any, capsys: Any):
     nodes = exported()
 
     def interrupt() -> None:
@@ -190,20 +190,20 @@ def test_a_workflow_that_is_deleted_while_being_watched_is_an_error(meanwhile: A
     assert "deleted while being watched" in capsys.readouterr().err
 
 
-def test_an_interval_must_be_a_reasonable_number():
+def test_an_interval_outside_of_its_range_is_an_error():
     for interval in ("0", "-1", "nan", "x"):
         with pytest.raises(CommandError, match="interval"):
             run("watch_workflow", uuid4(), f"--interval={interval}")
 
 
-def test_without_rich_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_watching_without_rich_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     with pytest.raises(CommandError, match=r"pip install 'django-user-workflows\[terminal\]'"):
         run("watch_workflow", uuid4())
 
 
-def test_a_look_is_one_query_and_a_second_one_only_after_a_failure(meanwhile: Any):
+def test_a_picture_takes_one_query_and_one_more_after_a_failure(meanwhile: Any):
     nodes = exported()
     meanwhile(lambda: None, lambda: nodes["one"].fail("No ink"), lambda: None)
     looks = watch_workflow.pictures(nodes["root"], 0.5, False)
@@ -215,7 +215,7 @@ def test_a_look_is_one_query_and_a_second_one_only_after_a_failure(meanwhile: An
             next(looks)
 
 
-def test_a_branch_ends_by_itself_and_names_causes_outside_of_it():
+def test_watching_a_branch_ends_with_it_and_names_causes_outside():
     nodes = exported()
     nodes["one"].fail("No ink")
     out = run("watch_workflow", nodes["pack"].uuid)
@@ -225,7 +225,7 @@ def test_a_branch_ends_by_itself_and_names_causes_outside_of_it():
     assert nodes["root"].is_active
 
 
-def test_a_branch_is_followed_though_its_tree_is_numbered_anew(meanwhile: Any):
+def test_watching_a_branch_survives_renumbering_of_its_tree(meanwhile: Any):
     nodes = exported()
 
     def renumber() -> None:
