@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ForceSerializer(serializers.Serializer[dict[str, bool]]):
-    """How to cancel."""
+    """The body of a request to cancel."""
 
     force = serializers.BooleanField(required=False, help_text="Terminate running tasks")
 

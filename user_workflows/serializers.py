@@ -112,7 +112,7 @@ class FailuresSerializer(serializers.Serializer[FailureReport]):
 
 
 class CancellationSerializer(serializers.Serializer[Cancellation]):
-    """How many tasks never start, were asked to stop, had finished."""
+    """The numbers of tasks that never start, were asked to stop, had finished."""
 
     pending = serializers.IntegerField()
     running = serializers.IntegerField()

@@ -478,7 +478,7 @@ def test_a_dry_run_prints_the_same_report_and_copies_nothing(
     for line in (
         f"Left, as they may still change: 1\n  {OldStatus.objects.get(name='open').uuid}",
         f"Skipped, as their user is gone: 1\n  {lonely.uuid}",
-        f"Skipped, as what contained them is gone: 1\n  {orphan.uuid}",
+        f"Skipped, as their container is gone: 1\n  {orphan.uuid}",
     ):
         assert line in said
     assert "Found 1 that were here already." in command()

@@ -1,1 +1,1 @@
-"""What django-user-tasks has stored, and copying it."""
+"""Legacy records of django-user-tasks, and their import."""

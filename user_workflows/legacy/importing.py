@@ -35,15 +35,15 @@ BATCH_SIZE = 100
 
 #: Reasons for not copying something.
 NO_USER = "their user is gone"
-MIXED = "they belong to several users, and who sees one sees all"
-NO_PARENT = "what contained them is gone"
+MIXED = "they belong to several users"
+NO_PARENT = "their container is gone"
 TAKEN = "a task in them has a node here already, with another UUID"
 REFUSED = "the database refused them"
 
 
 @dataclass(slots=True)
 class ImportResult:
-    """What one transaction, or all of them, copied and left."""
+    """The numbers and names of what was copied and what was left, in one transaction or all."""
 
     workflows: int = 0
     nodes: int = 0

@@ -72,7 +72,7 @@ class LegacyNode(PlanNode):
 
     @property
     def is_task(self) -> bool:
-        """Whether its state is its own, and does not follow from its children's."""
+        """True if its state is its own, and does not follow from its children's."""
         return self.node_type is NodeType.TASK or not self.children
 
     @property

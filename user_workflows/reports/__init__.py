@@ -1,1 +1,1 @@
-"""What is read from a tree, for REST, pages and terminal alike."""
+"""Reports on a tree, for REST, pages and terminal alike."""
