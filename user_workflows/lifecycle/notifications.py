@@ -13,6 +13,7 @@ from ..db.connections import status_connection
 from ..db.statements import Select
 from ..db.tables import statuses
 from ..phases import Phase
+from ..tree.nodes import StoredNode, TreeNode
 
 
 class SettledNode(NamedTuple):
@@ -20,6 +21,11 @@ class SettledNode(NamedTuple):
 
     pk: int
     is_root: bool
+
+    @classmethod
+    def of(cls, node: StoredNode | TreeNode) -> SettledNode:
+        """Return what signals need to know of a node."""
+        return cls(node.pk, node.parent_id is None)
 
 
 def send_signals(settled: Iterable[SettledNode]) -> None:
