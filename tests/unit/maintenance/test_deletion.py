@@ -12,7 +12,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import models, transaction
-from django.db.models.signals import pre_delete
+from django.db.models.signals import post_delete, pre_delete
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
@@ -142,6 +142,34 @@ def test_workflows_that_others_need_stay_and_the_rest_goes(protecting: str) -> N
     assert (part.workflows, part.nodes, part.protected) == (2, 6, [needed.uuid])
     assert names() == {"needed"}
     assert UserTaskStatus.objects.count() == 3
+
+
+@pytest.mark.parametrize("signal", [pre_delete, post_delete], ids=["pre_delete", "post_delete"])
+@pytest.mark.parametrize("model", [UserTaskStatus, UserTaskArtifact])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_purge_calls_the_receivers_of_each_row_that_it_deletes(
+    signal: Any, model: Any, is_async: bool
+) -> None:
+    called: set[int] = set()
+
+    def note(sender: Any, instance: Any, **kwargs: Any) -> None:
+        called.add(instance.pk)
+
+    async def note_later(sender: Any, instance: Any, **kwargs: Any) -> None:
+        called.add(instance.pk)
+
+    nodes = aged("old", 31)
+    nodes["old1"].add_artifact(text="x")
+    age(nodes["old"], 31)
+    expected = set(model.objects.values_list("pk", flat=True))
+    receiver = note_later if is_async else note
+    signal.connect(receiver, sender=model)
+    try:
+        [part] = purge(now() - timedelta(days=30))
+    finally:
+        signal.disconnect(receiver, sender=model)
+    assert (part.workflows, part.nodes, part.artifacts) == (1, 3, 1)
+    assert called == expected
 
 
 # -- files ----------------------------------------------------------------------------------------
