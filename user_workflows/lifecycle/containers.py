@@ -8,7 +8,7 @@ others have ended.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
@@ -23,6 +23,9 @@ from .decisions import Change, grouped
 from .notifications import SettledNode
 from .propagation import mark_containers
 from .steps import leaf_sums, store_sums
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
 
 def mark_running(pk: int | None) -> None:
@@ -39,6 +42,24 @@ def mark_running(pk: int | None) -> None:
         pk = statuses().filter(pk=pk).values_list("parent_id", flat=True).first()
 
 
+def set_state_of_ancestors(status: UserTaskStatus, text: str) -> None:
+    """Show a task's text on the running chains and chords around it, as far as the next group."""
+    parent_id, parent = status.parent_id, _loaded_parent(status)
+    while parent_id is not None:
+        above = statuses().filter(pk=parent_id, phase=Phase.RUNNING)
+        above = above.exclude(node_type=NodeType.GROUP).order_by()
+        if not above.update(state=text, modified=now()):
+            break
+        if parent is not None:
+            parent.apply_row(state=text)
+            parent = _loaded_parent(parent)
+        parent_id = statuses().filter(pk=parent_id).values_list("parent_id", flat=True).first()
+
+
+def _loaded_parent(status: UserTaskStatus) -> UserTaskStatus | None:
+    return status.parent if type(status).parent.is_cached(status) else None
+
+
 @Select
 def _select_container(pk: Any) -> Any:
     children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
@@ -47,14 +68,9 @@ def _select_container(pk: Any) -> Any:
 
 
 def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:
-    """Settle a container that has no open child, then its parent, and so on.
+    """Settle a container that has no open child, then its parent, and so on; return those.
 
-    Args:
-        pk: the lowest container, or a task with spawned tasks below it; None for no container.
-        started: whether the first one that stays open is marked as running if it is pending.
-
-    Returns:
-        What this call has settled, children first.
+    The first one that stays open is marked as running, if what settled below it had ``started``.
     """
     settled = []
     while pk is not None:
@@ -99,18 +115,10 @@ def _settle(container: Part) -> bool:
 def write_verdicts(
     changes: list[Change], at: datetime, cause: int | None = None
 ) -> list[SettledNode]:
-    """Store what was decided for open containers: see ``decisions.settle_containers``.
+    """Store what was decided for open containers, and return those that it settled ``at`` now.
 
-    For the holder of the tree's lock. Queries: two for each 500 that change alike, and an UPDATE
-    of the sums for each 500 that are settled.
-
-    Args:
-        changes: of nodes that were read under the same lock.
-        at: when those that settle are settled.
-        cause: the leaf that caused those which do not succeed.
-
-    Returns:
-        What this call has settled, children first.
+    For the holder of the tree's lock, under which it was decided. ``cause`` is the leaf by which
+    they fail. Queries: two for each 500 that change alike, one for each 500 that settle.
     """
     written: list[TreeNode] = []
     for (phase, settles), containers in grouped(changes).items():

@@ -14,6 +14,7 @@ from django.utils.timezone import now
 
 from tests.helpers import leaf, node, phases, stored
 from tests.tasks import CALLS, Named, user
+from tests.unit.writers import PausedWriter
 from user_workflows.canvas import tracked, workflow
 from user_workflows.db.connections import status_connection
 from user_workflows.lifecycle import execution, progress, steps, transitions
@@ -73,14 +74,14 @@ def test_a_task_that_started_in_the_future_ends_like_any_other() -> None:
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
     """The body of a task in a worker, as far as progress knows, out of any transaction."""
     nodes = stored(leaf("a", total_steps=9))
-    monkeypatch.setattr(progress._writer, "wake", lambda: None)
     monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
     monkeypatch.setattr(status_connection(), "in_atomic_block", False)
     monkeypatch.setattr(status_connection(), "close", lambda: None)
     transitions.begin(nodes["a"], 1, last_seen_at=now())
     run = Execution(nodes["a"], 1, buffered=True)
     execution.register(run)
-    yield run
+    with progress.use_writer(PausedWriter()):
+        yield run
     execution.unregister(run)
 
 

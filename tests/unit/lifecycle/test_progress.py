@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,12 @@ from django.db import DatabaseError, OperationalError, transaction
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
+from tests.unit.writers import PausedWriter
 from user_workflows.db.connections import status_connection
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.lifecycle import containers, execution, progress, steps, transitions
 from user_workflows.lifecycle.execution import Execution, ProgressDelta
+from user_workflows.lifecycle.progress import ProgressWriter
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
@@ -43,9 +46,17 @@ def status(nodes: dict[str, UserTaskStatus]) -> UserTaskStatus:
 
 
 @pytest.fixture
-def run(status: UserTaskStatus, monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
+def writer() -> Iterator[PausedWriter]:
+    """The writer of this process, whose thread does not start."""
+    with progress.use_writer(PausedWriter()) as writer:
+        yield writer
+
+
+@pytest.fixture
+def run(
+    status: UserTaskStatus, writer: PausedWriter, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Execution]:
     """A body of ``a`` that runs in a worker, as far as progress knows; no thread writes for it."""
-    monkeypatch.setattr(progress._writer, "wake", lambda: None)
     monkeypatch.setattr(progress, "WRITE_INTERVAL", 60)
     transitions.begin(status, 1, last_seen_at=now())
     transitions.refresh_instance(status)
@@ -143,14 +154,12 @@ class TestInAWorker:
         assert status.completed_steps == 5
 
     def test_a_loop_is_watched_and_counts_an_item_when_it_is_done_with(
-        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter
     ) -> None:
-        woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         for item in progress.track(status, range(5)):
             if item == 2:
                 break
-        assert woken
+        assert writer.wakes
         progress.flush(run)
         assert steps_of(status) == (2, 5)
 
@@ -159,11 +168,10 @@ class TestInAWorker:
         self,
         status: UserTaskStatus,
         run: Execution,
+        writer: PausedWriter,
         has_row_locks: bool,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         features = status_connection().features
         with monkeypatch.context() as patched, transaction.atomic():
             if has_row_locks != features.has_select_for_update:
@@ -172,7 +180,7 @@ class TestInAWorker:
         assert status.phase == Phase.FAILED
         found = UserTaskStatus.objects.get(pk=status.pk)
         assert found.phase == (Phase.RUNNING if has_row_locks else Phase.FAILED)
-        assert bool(woken) == has_row_locks
+        assert bool(writer.wakes) == has_row_locks
         progress.flush(run)
         found.refresh_from_db()
         assert found.phase == Phase.FAILED
@@ -250,15 +258,17 @@ class TestInAWorker:
         assert (run is None) or run.phase is Phase.CANCELED
 
     def test_in_a_transaction_of_the_task_the_thread_writes(
-        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+        self,
+        status: UserTaskStatus,
+        run: Execution,
+        writer: PausedWriter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         status.increment_completed_steps()
-        assert woken.pop()  # Later, for it is too early.
+        assert writer.wakes == 1  # Later, for it is too early.
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
         status.increment_completed_steps()
-        assert woken == [True]
+        assert writer.wakes == 2
         assert steps_of(status) == (0, 5)
 
     def test_it_is_written_once_in_a_while(
@@ -271,7 +281,11 @@ class TestInAWorker:
             assert steps_of(status) == (expected, 5)
 
     def test_what_cannot_be_written_is_not_tried_at_each_step(
-        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+        self,
+        status: UserTaskStatus,
+        run: Execution,
+        writer: PausedWriter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         done: list[str] = []
 
@@ -281,7 +295,7 @@ class TestInAWorker:
 
         monkeypatch.setattr(status_connection(), "in_atomic_block", False)
         monkeypatch.setattr(status_connection(), "close", lambda: done.append("close"))
-        monkeypatch.setattr(progress._writer, "wake", lambda: done.append("wake"))
+        writer.on_wake = lambda: done.append("wake")
         monkeypatch.setattr(progress, "flush", away)
         run.checked_at -= 100
         status.increment_completed_steps()
@@ -344,13 +358,13 @@ class TestInAWorker:
             progress.finish()
 
     def test_the_thread_writes_what_has_waited_for_its_time(
-        self, status: UserTaskStatus, run: Execution
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter
     ) -> None:
         run.add(completed=1)
-        progress._writer._write()
+        writer.write_due()
         assert steps_of(status) == (0, 5)
         run.checked_at -= 100
-        progress._writer._write()
+        writer.write_due()
         assert steps_of(status) == (1, 5)
 
     def test_an_event_that_could_not_be_written_is_not_lost(
@@ -363,8 +377,8 @@ class TestInAWorker:
             if len(tries) == 1:
                 raise DatabaseError("away")
 
-        run.defer(first)
-        run.defer(lambda status: tries.append("second"))
+        run.deferred.append(first)
+        run.deferred.append(lambda status: tries.append("second"))
         with pytest.raises(DatabaseError):
             progress.flush(run)
         progress.flush(run)
@@ -374,7 +388,7 @@ class TestInAWorker:
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         UserTaskStatus.objects.filter(pk=status.pk).delete()
-        run.defer(lambda status: status.fail("No flour."))
+        run.deferred.append(lambda status: status.fail("No flour."))
         run.add(completed=1, state="More")
         progress.flush(run)
         assert run.phase is Phase.RUNNING
@@ -385,16 +399,20 @@ class TestTheThread:
     """It writes what a task leaves unwritten, when that is silent or in a transaction."""
 
     @pytest.fixture
+    def writer(self) -> Iterator[ProgressWriter]:
+        # One of its own: that of other tests may be in a pause as long as theirs.
+        with progress.use_writer(ProgressWriter()) as writer:
+            yield writer
+
+    @pytest.fixture
     def run(
-        self, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
+        self,
+        nodes: dict[str, UserTaskStatus],
+        writer: ProgressWriter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> Iterator[Execution]:
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.01)
         monkeypatch.setattr(progress, "HEARTBEAT_INTERVAL", 60)
-        # One of its own: that of other tests may be in a pause as long as theirs.
-        writer = progress._Writer()
-        monkeypatch.setattr(progress, "_writer", writer)
-        monkeypatch.setattr(progress, "roll_up", writer.roll_up)
-        monkeypatch.setattr(progress, "finish", writer.finish)
         status = nodes["a"]
         transitions.begin(status, 1, last_seen_at=now() - timedelta(days=1))
         run = Execution(status, 1, buffered=True)
@@ -434,10 +452,11 @@ class TestTheThread:
     def test_it_goes_on_when_the_database_was_away(
         self,
         run: Execution,
+        writer: ProgressWriter,
         nodes: dict[str, UserTaskStatus],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        write, tries = progress._writer._write, []
+        write, tries = writer.write_due, []
 
         def away_at_first() -> None:
             tries.append(True)
@@ -448,17 +467,19 @@ class TestTheThread:
         closed: list[int] = []
         close_all = SimpleNamespace(close_all=lambda: closed.append(len(tries)))
         monkeypatch.setattr(progress, "connections", close_all)
-        monkeypatch.setattr(progress._writer, "_write", away_at_first)
+        monkeypatch.setattr(writer, "write_due", away_at_first)
         run.add(completed=2)
         progress.start_heartbeat(run)
         self.soon(lambda: steps_of(nodes["a"]) == (2, 5))
         assert closed[:2] == [1, 2]
         self.soon(lambda: closed[-1] > 2)  # As it does when there is nothing to write.
 
-    def test_it_is_no_burden(self, run: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_no_burden(
+        self, run: Execution, writer: ProgressWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         looks: list[bool] = []
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.1)
-        monkeypatch.setattr(progress._writer, "_write", lambda: looks.append(True))
+        monkeypatch.setattr(writer, "write_due", lambda: looks.append(True))
         for _ in range(10):
             progress.start_heartbeat(run)
             sleep(0.01)
@@ -470,14 +491,14 @@ class TestTheThread:
         def away(*args: Any, **kwargs: Any) -> bool:
             raise OperationalError
 
-        monkeypatch.setattr(progress._writer, "wake", lambda: None)
         UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=4)
-        progress.roll_up(run.tree_id)
-        with monkeypatch.context() as patched:
-            patched.setattr(steps, "roll_up", away)
-            with pytest.raises(OperationalError):
-                progress._writer._write()
-        progress._writer._write()
+        with progress.use_writer(PausedWriter()) as paused:
+            progress.roll_up(run.tree_id)
+            with monkeypatch.context() as patched:
+                patched.setattr(steps, "roll_up", away)
+                with pytest.raises(OperationalError):
+                    paused.write_due()
+            paused.write_due()
         assert steps_of(nodes["r"]) == (4, 10)
 
     def test_it_gives_signs_of_life_of_a_silent_task(
@@ -498,16 +519,20 @@ class TestTheThread:
     def test_it_does_so_from_a_process_that_was_forked(
         self, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        progress._writer.wake()
-        before = progress._writer._pid
-        started: list[Any] = []
-        monkeypatch.setattr(progress.os, "getpid", lambda: before + 1)
-        monkeypatch.setattr(progress._writer, "_work", lambda: started.append(True))
-        progress._writer.wake()
-        progress._writer.wake()
-        self.soon(lambda: bool(started))
-        progress._writer._pid = before
-        assert started == [True]
+        started: list[int] = []
+        pid = os.getpid()
+
+        class Watched(ProgressWriter):
+            def run(self) -> None:
+                started.append(os.getpid())
+
+        writer = Watched()
+        for process in (pid, pid + 1):
+            monkeypatch.setattr(progress.os, "getpid", lambda process=process: process)
+            writer.wake()
+            writer.wake()
+            self.soon(lambda process=process: process in started)
+        assert started == [pid, pid + 1]
 
 
 class TestSignsOfLife:
@@ -531,19 +556,23 @@ class TestSignsOfLife:
         return UserTaskStatus.objects.get(pk=status.pk).last_seen_at != self.LONG_AGO
 
     def test_there_is_one_write_every_thirty_seconds(
-        self, status: UserTaskStatus, clock: SimpleNamespace
+        self, status: UserTaskStatus, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         written = []
         for _ in range(1200):  # For five minutes.
             clock.seconds += 0.25
             with queries() as sql:
-                progress._writer._write()
+                writer.write_due()
             written += [each for each in sql if "last_seen_at" in each]
         assert len(written) == 10
         assert self.is_seen(status)
 
     def test_one_that_could_not_be_written_comes_when_the_database_is_back(
-        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+        self,
+        status: UserTaskStatus,
+        writer: PausedWriter,
+        clock: SimpleNamespace,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         clock.seconds += progress.HEARTBEAT_INTERVAL
 
@@ -553,19 +582,23 @@ class TestSignsOfLife:
         with monkeypatch.context() as patched:
             patched.setattr(progress, "statuses", away)
             with pytest.raises(OperationalError):
-                progress._writer._write()
+                writer.write_due()
         assert not self.is_seen(status)
-        progress._writer._write()
+        writer.write_due()
         assert self.is_seen(status)
 
     def test_it_is_not_dated_back_with_the_clock_of_the_host(
-        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+        self,
+        status: UserTaskStatus,
+        writer: PausedWriter,
+        clock: SimpleNamespace,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         begun = now()
         for module in (progress, execution):
             monkeypatch.setattr(module, "now", lambda: begun - timedelta(hours=1))
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         last_seen_at = UserTaskStatus.objects.get(pk=status.pk).last_seen_at
         assert last_seen_at is not None
         assert last_seen_at > begun - timedelta(minutes=1)
@@ -574,6 +607,7 @@ class TestSignsOfLife:
         self,
         status: UserTaskStatus,
         run: Execution,
+        writer: PausedWriter,
         clock: SimpleNamespace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -584,7 +618,7 @@ class TestSignsOfLife:
         clock.seconds += 2 * progress.WRITE_INTERVAL
         run.add(completed=1)
         with pytest.raises(DatabaseError):
-            progress._writer._write()
+            writer.write_due()
         assert self.is_seen(status)
 
     def test_progress_is_one_too(self, status: UserTaskStatus, run: Execution) -> None:
@@ -593,28 +627,28 @@ class TestSignsOfLife:
         assert self.is_seen(status)
 
     def test_who_asks_what_has_changed_gets_it(
-        self, status: UserTaskStatus, clock: SimpleNamespace
+        self, status: UserTaskStatus, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         """A page shows that a task is silent."""
         before = UserTaskStatus.objects.get(pk=status.pk).modified
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         assert UserTaskStatus.objects.get(pk=status.pk).modified > before
 
     def test_in_eager_mode_there_are_none(
-        self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         run.buffered = False
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         assert not self.is_seen(status)
 
     def test_one_that_has_ended_gives_none(
-        self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         transitions.settle(status, Phase.SUCCEEDED, attempt=1)
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         assert not self.is_seen(status)
 
 
