@@ -68,14 +68,11 @@ def close_leaves(tree: TreeNode, outcome_of: OutcomeOf) -> Closing:
 
 
 def settle_containers(nodes: list[TreeNode], closed: Iterable[Change] = ()) -> list[Change]:
-    """Return the verdicts that follow for the open containers among ``nodes``, children first.
+    """Return what follows for the open containers among ``nodes`` if leaves are ``closed``.
 
-    A task with spawned tasks below it is one as well. It keeps its phase until its body and all
-    of them have ended.
-
-    Args:
-        nodes: with parents before their children.
-        closed: leaves among them that end at the same time.
+    Parents come before their children in ``nodes``, after them in what is returned. A task with
+    spawned tasks is a container, too, but keeps its phase until its body and all of them have
+    ended.
     """
     current = {node.pk: Child(node.phase, node.allow_failure, node.is_settled) for node in nodes}
     for node, phase, settles in closed:

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 
 from ..db.connections import status_atomic
 from ..phases import REPLACES, NodeType, Phase
-from ..tree.nodes import StoredNode, open_node
+from ..tree.nodes import open_node
 from .propagation import store_error
 
 if TYPE_CHECKING:
@@ -43,27 +43,12 @@ def outcome_columns(phase: Phase) -> dict[str, object]:
 
 
 def write_verdict(
-    leaf: QuerySet[UserTaskStatus],
-    node: StoredNode,
-    phase: Phase,
-    message: str,
-    **columns: datetime,
+    leaf: QuerySet[UserTaskStatus], phase: Phase, message: str, pk: int, **columns: datetime
 ) -> bool:
-    """Give a leaf its verdict and the reason, if the verdict may replace the phase it has.
-
-    Args:
-        leaf: the row of ``node``, or none.
-        node: the leaf.
-        phase: the verdict.
-        message: why it failed; stored in the same transaction.
-        columns: written with it.
-
-    Returns:
-        Whether it was written.
-    """
+    """Give a leaf its verdict and the reason; return False if it may not replace its phase."""
     with status_atomic() if message else nullcontext():
         undecided = leaf.filter(phase__in=REPLACES[phase])
         written = bool(undecided.update(**outcome_columns(phase), modified=now(), **columns))
         if written:
-            store_error(node.pk, message)
+            store_error(pk, message)
     return written

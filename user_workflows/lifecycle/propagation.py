@@ -29,16 +29,9 @@ def affects_others(node: StoredNode, outcome: Phase) -> bool:
 def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[SettledNode]:
     """Skip what waits for a failed or canceled node, and mark the containers around it.
 
-    Queries: none where the outcome affects no other node; else one for the ancestors, one for the
-    nodes in order around them, one for each ancestor that changes, and two under the tree's lock
-    for each 500 subtrees that are to be skipped.
-
-    Args:
-        node: need not be settled yet.
-        message: why it failed, stored with each container that is marked as failed.
-
-    Returns:
-        The nodes that were skipped, children first.
+    Return the nodes that were skipped. Queries: none where the outcome affects no other node;
+    else one for the ancestors, one for the nodes in order around them, one for each ancestor that
+    changes, and two under the tree's lock for each 500 subtrees that are to be skipped.
     """
     if not affects_others(node, outcome):
         return []
@@ -83,9 +76,6 @@ def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
     """Return the subtrees that can never run if ``node`` does not succeed. One query.
 
     Members of groups, of which there may be thousands, are not read: they wait for no other node.
-
-    Args:
-        ancestors: of ``node``, from its parent up to the root.
     """
     if not ancestors:
         return []

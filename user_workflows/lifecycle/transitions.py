@@ -8,6 +8,7 @@ statements is completed by the reaper.
 from __future__ import annotations
 
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
@@ -25,14 +26,7 @@ from ..phases import REPLACES, WAITING, NodeType, Phase
 from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, open_node, read_tree
-from . import containers, decisions, execution, propagation, steps
-from .leaves import (
-    outcome_columns,
-    unended_leaf,
-    unended_plain_leaf,
-    unended_spawner,
-    write_verdict,
-)
+from . import containers, decisions, execution, leaves, propagation, steps
 from .notifications import SettledNode, send_signals
 
 if TYPE_CHECKING:
@@ -42,11 +36,8 @@ if TYPE_CHECKING:
 def begin(node: StoredNode, attempt: int, **fresh: object) -> bool:
     """Mark a leaf as running before its body starts; return False if it must not start.
 
-    Args:
-        node: the leaf.
-        attempt: counted from 1. Of a message that was delivered twice at the same moment, only
-            one may start the body.
-        fresh: columns to reset, which an earlier attempt has changed.
+    Of a message that was delivered twice at the same moment, only one may start the ``attempt``.
+    ``fresh`` are columns to reset, which an earlier attempt has changed.
     """
     at = now()
     return _begin_leaf(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
@@ -98,20 +89,18 @@ def settle(
 ) -> bool:
     """End a leaf for good, propagate its failure, and settle the containers that are ready.
 
-    Queries for a success: one UPDATE of the leaf, and one SELECT to see that its parent is still
-    open.
-
     Args:
         node: the leaf.
-        phase: its outcome. A verdict that it has already may stay: see ``phases.REPLACES``.
+        phase: its outcome; its phase may stay nevertheless: see ``phases.REPLACES``.
         message: why it failed.
         attempt: the attempt that has ended; None for whichever is the last.
         abandoned: whether its body was killed or never ran. Celery does not go on then, so a
             failure is not allowed where other tasks wait for the leaf.
 
     Returns:
-        Whether this call has ended it. False if it was settled already, or ``attempt`` is an
-        older one; then nothing changes.
+        Whether this call has ended it: not if it was settled already, or ``attempt`` is older.
+
+    Queries: for a success one UPDATE of the leaf, and one SELECT of its parent, which stays open.
     """
     if abandoned and phase is Phase.FAILED and node.allow_failure:
         node = _disallow_awaited_failure(node)
@@ -136,11 +125,7 @@ def settle(
 
 
 def settle_ready_after_commit(tree_id: int) -> None:
-    """After the commit, settle the containers that neither of two sides could see was ready.
-
-    The transaction did not see the leaves that workers ended meanwhile, nor did the workers see
-    those that it ended.
-    """
+    """After the commit, settle what is ready: before it, neither side saw the other's leaves."""
     transaction.on_commit(
         lambda: send_signals(containers.settle_ready(tree_id)), using=status_connection().alias
     )
@@ -171,20 +156,21 @@ def _end_in_one_statement(
     elif propagation.affects_others(node, phase):
         return None
     else:
-        plain = unended_plain_leaf(node.pk, attempt)
-        settled = write_verdict(plain, node, phase, message, settled_at=at)
+        plain = leaves.unended_plain_leaf(node.pk, attempt)
+        settled = leaves.write_verdict(plain, phase, message, node.pk, settled_at=at)
     if settled:
         return LeafEnd.SETTLED
-    spawner = unended_spawner(node.pk, attempt)
-    return LeafEnd.BODY_ENDED if write_verdict(spawner, node, phase, message, ended_at=at) else None
+    spawner = leaves.unended_spawner(node.pk, attempt)
+    ended = leaves.write_verdict(spawner, phase, message, node.pk, ended_at=at)
+    return LeafEnd.BODY_ENDED if ended else None
 
 
 def _decide(
     node: StoredNode, phase: Phase, message: str, attempt: int | None
 ) -> tuple[Phase, str] | None:
     """Give a leaf its verdict; return that or the one it has, and the reason. None if it ended."""
-    leaf = unended_leaf(node.pk, attempt)
-    if write_verdict(leaf, node, phase, message):
+    leaf = leaves.unended_leaf(node.pk, attempt)
+    if leaves.write_verdict(leaf, phase, message, node.pk):
         return phase, message
     # From its body or from a cancellation, which may not have propagated it yet.
     stored = leaf.values_list("phase", flat=True).first()
@@ -195,10 +181,10 @@ def _decide(
 
 def _end_decided(node: StoredNode, attempt: int | None) -> LeafEnd | None:
     counted = Least("completed_steps", "total_steps")
-    plain = unended_plain_leaf(node.pk, attempt)
+    plain = leaves.unended_plain_leaf(node.pk, attempt)
     if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
         return LeafEnd.SETTLED
-    spawner = unended_spawner(node.pk, attempt)
+    spawner = leaves.unended_spawner(node.pk, attempt)
     return LeafEnd.BODY_ENDED if spawner.update(ended_at=now(), modified=now()) else None
 
 
@@ -210,9 +196,9 @@ def _propagate_and_settle(node: StoredNode, outcome: Phase, message: str) -> lis
 @Update
 def _succeed_leaf(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
     """The end of nearly all leaves."""
-    unlike = unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
+    unlike = leaves.unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
     return unlike, {
-        **outcome_columns(Phase.SUCCEEDED),
+        **leaves.outcome_columns(Phase.SUCCEEDED),
         "modified": modified,
         "settled_at": settled_at,
     }
@@ -302,7 +288,7 @@ def _end_is_pending(status: UserTaskStatus) -> bool:
 
 def _write_verdict_in_body(node: StoredNode, phase: Phase, message: str) -> None:
     with tree_lock_in_transaction(node.tree_id):
-        if not write_verdict(open_node(node.pk), node, phase, message):
+        if not leaves.write_verdict(open_node(node.pk), phase, message, node.pk):
             return
         skipped = _propagate_and_settle(node, phase, message)
     send_signals(skipped)
@@ -311,12 +297,7 @@ def _write_verdict_in_body(node: StoredNode, phase: Phase, message: str) -> None
 def close_leaves(tree_id: int, outcome_of: decisions.OutcomeOf, message: str) -> None:
     """Settle the open leaves of a tree that ``outcome_of`` gives an outcome, and their containers.
 
-    Queries: a few for each 500 leaves and containers.
-
-    Args:
-        tree_id: the tree.
-        outcome_of: returns the outcome of a leaf, or None to leave it open.
-        message: why leaves failed, stored with them and with the containers that fail by them.
+    ``message`` is stored with those that fail. Queries: a few for each 500 leaves and containers.
     """
     at = now()
     with tree_lock(tree_id):
@@ -326,23 +307,18 @@ def close_leaves(tree_id: int, outcome_of: decisions.OutcomeOf, message: str) ->
         closing = decisions.close_leaves(tree, outcome_of) if tree is not None else None
         if closing is None or not closing.leaves:
             return
-        for (phase, _), leaves in decisions.grouped(closing.leaves).items():
+        for (phase, _), ended in decisions.grouped(closing.leaves).items():
             cause = closing.cause if phase is Phase.SKIPPED else None
             columns = {} if cause is None else {"caused_by_id": cause}
-            for batch in chunked([leaf.pk for leaf in leaves]):
+            for batch in chunked([leaf.pk for leaf in ended]):
                 statuses().filter(pk__in=batch, settled_at__isnull=True).order_by().update(
                     phase=phase, state=phase.state, settled_at=at, modified=at, **columns
                 )
         settled = [SettledNode.of(change.node) for change in closing.leaves]
         settled += containers.write_verdicts(closing.containers, at, closing.cause)
         if message:
-            artifact = artifacts().model
-            artifacts().bulk_create(
-                [
-                    artifact(status_id=pk, name=ERROR_ARTIFACT, text=message)
-                    for pk in closing.unexplained
-                ],
-                batch_size=500,
-            )
+            error = partial(artifacts().model, name=ERROR_ARTIFACT, text=message)
+            errors = [error(status_id=pk) for pk in closing.unexplained]
+            artifacts().bulk_create(errors, batch_size=500)
     send_signals(settled)
     settle_ready_after_commit(tree_id)
