@@ -78,14 +78,14 @@ class TestExecution:
     def alone(self) -> Execution:
         return Execution(SimpleNamespace(pk=1, tree_id=1), 1, buffered=True)
 
-    def test_what_was_taken_is_not_taken_again(self, alone: Execution) -> None:
+    def test_taken_progress_is_not_taken_again(self, alone: Execution) -> None:
         alone.add(completed=2, total=3, state="x")
         assert alone.has_unwritten
         assert alone.take() == ProgressDelta(2, 3, "x")
         assert not alone.take()
         assert not alone.has_unwritten
 
-    def test_what_could_not_be_written_is_put_back_before_what_came_later(
+    def test_progress_that_is_put_back_comes_before_what_was_reported_later(
         self, alone: Execution
     ) -> None:
         alone.add(completed=2, state="early")
@@ -100,12 +100,14 @@ class TestExecution:
         assert alone.take() == ProgressDelta(total=3)
 
     @pytest.mark.parametrize("noted", [{"completed": 1}, {"total": 1}, {"state": ""}], ids=str)
-    def test_each_of_these_is_to_be_written(self, alone: Execution, noted: dict[str, Any]) -> None:
+    def test_each_kind_of_progress_is_unwritten_until_it_is_taken(
+        self, alone: Execution, noted: dict[str, Any]
+    ) -> None:
         alone.add(**noted)
         assert alone.has_unwritten
         assert alone.take()
 
-    def test_loops_count_for_themselves(self, alone: Execution) -> None:
+    def test_counters_of_two_loops_add_up(self, alone: Execution) -> None:
         first, second = alone.counter(), alone.counter()
         first.done, second.done = 3, 4
         assert alone.take().completed == 7
@@ -113,7 +115,7 @@ class TestExecution:
         assert alone.take().completed == 1
         assert alone.has_unwritten
 
-    def test_a_run_that_has_left_is_not_found(self, alone: Execution) -> None:
+    def test_an_unregistered_execution_is_not_found(self, alone: Execution) -> None:
         later = Execution(alone.node, 2, buffered=True)
         execution.register(alone)
         execution.register(later)
@@ -125,7 +127,9 @@ class TestExecution:
 
 
 class TestInAWorker:
-    def test_steps_cost_no_query_each(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_steps_in_a_worker_cost_no_query_each(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         with queries(0):
             for _ in range(100):
                 status.increment_completed_steps()
@@ -134,7 +138,7 @@ class TestInAWorker:
         progress.flush(run)
         assert steps_of(status) == (100, 5)
 
-    def test_texts_are_written_with_the_steps_before_them(
+    def test_a_text_is_written_with_the_steps_before_it(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
@@ -146,14 +150,16 @@ class TestInAWorker:
         found.refresh_from_db()
         assert (found.completed_steps, found.state) == (2, "Half way")
 
-    def test_a_loop_costs_no_query_an_item(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_a_loop_in_a_worker_costs_no_query_an_item(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         with queries(0):
             assert list(progress.track(status, range(5))) == list(range(5))
         progress.flush(run)
         assert steps_of(status) == (5, 5)
         assert status.completed_steps == 5
 
-    def test_a_loop_is_watched_and_counts_an_item_when_it_is_done_with(
+    def test_a_loop_wakes_the_writer_and_counts_an_item_after_its_body(
         self, status: UserTaskStatus, run: Execution, writer: PausedWriter
     ) -> None:
         for item in progress.track(status, range(5)):
@@ -164,7 +170,7 @@ class TestInAWorker:
         assert steps_of(status) == (2, 5)
 
     @pytest.mark.parametrize("has_row_locks", [True, False])
-    def test_in_a_transaction_of_the_task_a_verdict_waits_where_it_would_hold_a_lock(
+    def test_a_verdict_in_a_transaction_of_the_task_is_deferred_if_it_would_hold_a_lock(
         self,
         status: UserTaskStatus,
         run: Execution,
@@ -186,7 +192,7 @@ class TestInAWorker:
         assert found.phase == Phase.FAILED
         assert run.phase is Phase.FAILED
 
-    def test_what_fails_to_be_written_is_not_lost(
+    def test_progress_that_could_not_be_written_is_kept(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         status.increment_completed_steps(3)
@@ -201,7 +207,7 @@ class TestInAWorker:
         progress.flush(run)
         assert steps_of(status) == (3, 5)
 
-    def test_an_older_attempts_steps_are_dropped(
+    def test_steps_of_an_older_attempt_are_dropped(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         status.increment_completed_steps(2)
@@ -234,7 +240,7 @@ class TestInAWorker:
         with pytest.raises(TaskCanceledException, match="a was canceled"):
             status.increment_completed_steps()
 
-    def test_what_is_announced_and_said_is_written_at_once(
+    def test_totals_and_texts_are_written_at_once(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(status_connection(), "in_atomic_block", False)
@@ -246,7 +252,7 @@ class TestInAWorker:
         assert UserTaskStatus.objects.get(pk=status.pk).state == "Half way"
 
     @pytest.mark.parametrize("buffered", [False, True], ids=["at once", "in a worker"])
-    def test_a_canceled_task_may_announce_more(
+    def test_a_canceled_task_may_raise_its_total_but_not_set_a_text(
         self, status: UserTaskStatus, buffered: bool, request: pytest.FixtureRequest
     ) -> None:
         run = request.getfixturevalue("run") if buffered else None
@@ -257,7 +263,7 @@ class TestInAWorker:
             status.set_state("More")
         assert (run is None) or run.phase is Phase.CANCELED
 
-    def test_in_a_transaction_of_the_task_the_thread_writes(
+    def test_progress_in_a_transaction_of_the_task_is_left_to_the_thread(
         self,
         status: UserTaskStatus,
         run: Execution,
@@ -271,7 +277,7 @@ class TestInAWorker:
         assert writer.wakes == 2
         assert steps_of(status) == (0, 5)
 
-    def test_it_is_written_once_in_a_while(
+    def test_steps_are_written_once_in_each_interval(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(status_connection(), "in_atomic_block", False)
@@ -280,7 +286,7 @@ class TestInAWorker:
             status.increment_completed_steps()
             assert steps_of(status) == (expected, 5)
 
-    def test_what_cannot_be_written_is_not_tried_at_each_step(
+    def test_a_failed_write_is_not_tried_again_at_each_step(
         self,
         status: UserTaskStatus,
         run: Execution,
@@ -304,7 +310,7 @@ class TestInAWorker:
         assert done == ["try", "close", "wake", "wake"]
         assert not progress.try_to_flush(run)
 
-    def test_two_that_write_for_one_task_do_so_one_after_the_other(
+    def test_two_writes_for_one_task_are_made_one_after_the_other(
         self, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Else an older text could replace a newer one."""
@@ -322,14 +328,16 @@ class TestInAWorker:
         others[0].join(5)
         assert not others[0].is_alive()
 
-    def test_what_is_over_does_not_change(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_progress_of_a_settled_task_is_not_written(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         transitions.settle(status, Phase.FAILED, attempt=1)
         run.add(completed=1, total=2, state="More")
         progress.flush(run)
         found = UserTaskStatus.objects.get(pk=status.pk)
         assert (found.completed_steps, found.total_steps, found.state) == (0, 5, "Failed")
 
-    def test_a_text_after_the_verdict_is_not_shown_here_nor_above(
+    def test_a_text_after_the_verdict_is_not_shown(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         containers.mark_running(status.parent_id)
@@ -340,7 +348,7 @@ class TestInAWorker:
         assert UserTaskStatus.objects.get(pk=status.pk).state == "Failed"
         assert not UserTaskStatus.objects.filter(state="More").exists()
 
-    def test_a_text_climbs_and_sums_follow(
+    def test_a_flush_shows_the_text_on_the_chain_and_finishing_stores_the_sums(
         self, status: UserTaskStatus, run: Execution, nodes: dict[str, UserTaskStatus]
     ) -> None:
         containers.mark_running(status.parent_id)
@@ -357,7 +365,7 @@ class TestInAWorker:
         with queries(0):
             progress.finish()
 
-    def test_the_thread_writes_what_has_waited_for_its_time(
+    def test_the_writer_writes_progress_when_its_interval_is_over(
         self, status: UserTaskStatus, run: Execution, writer: PausedWriter
     ) -> None:
         run.add(completed=1)
@@ -367,7 +375,7 @@ class TestInAWorker:
         writer.write_due()
         assert steps_of(status) == (1, 5)
 
-    def test_an_event_that_could_not_be_written_is_not_lost(
+    def test_a_deferred_event_that_could_not_be_written_is_tried_again_first(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         tries: list[str] = []
@@ -384,7 +392,7 @@ class TestInAWorker:
         progress.flush(run)
         assert tries == ["first", "first", "second"]
 
-    def test_a_node_that_was_deleted_is_not_missed(
+    def test_progress_of_a_deleted_node_is_dropped(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         UserTaskStatus.objects.filter(pk=status.pk).delete()
@@ -395,7 +403,7 @@ class TestInAWorker:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestTheThread:
+class TestWriterThread:
     """It writes what a task leaves unwritten, when that is silent or in a transaction."""
 
     @pytest.fixture
@@ -428,7 +436,7 @@ class TestTheThread:
             sleep(0.01)
         pytest.fail("It has not come to that.")
 
-    def test_it_writes_again_and_again_what_a_loop_counts(
+    def test_the_thread_writes_the_steps_of_a_loop_while_it_runs(
         self, run: Execution, nodes: dict[str, UserTaskStatus]
     ) -> None:
         counter = run.counter()
@@ -437,7 +445,7 @@ class TestTheThread:
             counter.done = done
             self.soon(lambda done=done: steps_of(nodes["a"]) == (done, 5))
 
-    def test_stored_sums_follow_though_not_at_once(
+    def test_the_thread_stores_sums_when_the_interval_is_over(
         self,
         run: Execution,
         nodes: dict[str, UserTaskStatus],
@@ -449,7 +457,7 @@ class TestTheThread:
         progress.roll_up(run.tree_id)
         self.soon(lambda: steps_of(nodes["r"]) == (4, 10))
 
-    def test_it_goes_on_when_the_database_was_away(
+    def test_the_thread_goes_on_when_the_database_was_away(
         self,
         run: Execution,
         writer: ProgressWriter,
@@ -474,7 +482,7 @@ class TestTheThread:
         assert closed[:2] == [1, 2]
         self.soon(lambda: closed[-1] > 2)  # As it does when there is nothing to write.
 
-    def test_it_is_no_burden(
+    def test_the_thread_writes_once_however_often_it_is_woken(
         self, run: Execution, writer: ProgressWriter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looks: list[bool] = []
@@ -485,7 +493,7 @@ class TestTheThread:
             sleep(0.01)
         assert len(looks) <= 5
 
-    def test_a_sum_that_could_not_be_stored_is_not_lost(
+    def test_sums_that_could_not_be_stored_are_tried_again(
         self, run: Execution, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def away(*args: Any, **kwargs: Any) -> bool:
@@ -501,7 +509,7 @@ class TestTheThread:
             paused.write_due()
         assert steps_of(nodes["r"]) == (4, 10)
 
-    def test_it_gives_signs_of_life_of_a_silent_task(
+    def test_the_thread_writes_heartbeats_of_a_task_without_progress(
         self,
         run: Execution,
         nodes: dict[str, UserTaskStatus],
@@ -516,7 +524,7 @@ class TestTheThread:
             )
             begun = now()
 
-    def test_it_does_so_from_a_process_that_was_forked(
+    def test_waking_the_writer_starts_a_thread_in_each_process(
         self, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         started: list[int] = []
@@ -535,7 +543,7 @@ class TestTheThread:
         assert started == [pid, pid + 1]
 
 
-class TestSignsOfLife:
+class TestHeartbeats:
     """A body that says nothing is seen to run all the same, at the price of few writes."""
 
     LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -555,7 +563,7 @@ class TestSignsOfLife:
     def is_seen(self, status: UserTaskStatus) -> bool:
         return UserTaskStatus.objects.get(pk=status.pk).last_seen_at != self.LONG_AGO
 
-    def test_there_is_one_write_every_thirty_seconds(
+    def test_heartbeats_are_written_every_thirty_seconds(
         self, status: UserTaskStatus, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         written = []
@@ -567,7 +575,7 @@ class TestSignsOfLife:
         assert len(written) == 10
         assert self.is_seen(status)
 
-    def test_one_that_could_not_be_written_comes_when_the_database_is_back(
+    def test_a_heartbeat_that_could_not_be_written_comes_when_the_database_is_back(
         self,
         status: UserTaskStatus,
         writer: PausedWriter,
@@ -587,7 +595,7 @@ class TestSignsOfLife:
         writer.write_due()
         assert self.is_seen(status)
 
-    def test_it_is_not_dated_back_with_the_clock_of_the_host(
+    def test_a_heartbeat_is_not_set_back_with_the_clock_of_the_host(
         self,
         status: UserTaskStatus,
         writer: PausedWriter,
@@ -603,7 +611,7 @@ class TestSignsOfLife:
         assert last_seen_at is not None
         assert last_seen_at > begun - timedelta(minutes=1)
 
-    def test_progress_that_cannot_be_written_does_not_silence_a_task(
+    def test_a_heartbeat_is_written_though_progress_cannot_be(
         self,
         status: UserTaskStatus,
         run: Execution,
@@ -621,12 +629,14 @@ class TestSignsOfLife:
             writer.write_due()
         assert self.is_seen(status)
 
-    def test_progress_is_one_too(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_written_progress_counts_as_a_heartbeat(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         run.add(completed=1)
         progress.flush(run)
         assert self.is_seen(status)
 
-    def test_who_asks_what_has_changed_gets_it(
+    def test_a_heartbeat_changes_modified(
         self, status: UserTaskStatus, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         """A page shows that a task is silent."""
@@ -635,7 +645,7 @@ class TestSignsOfLife:
         writer.write_due()
         assert UserTaskStatus.objects.get(pk=status.pk).modified > before
 
-    def test_in_eager_mode_there_are_none(
+    def test_an_eager_task_has_no_heartbeats(
         self, status: UserTaskStatus, run: Execution, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         run.buffered = False
@@ -643,7 +653,7 @@ class TestSignsOfLife:
         writer.write_due()
         assert not self.is_seen(status)
 
-    def test_one_that_has_ended_gives_none(
+    def test_a_settled_task_has_no_heartbeats(
         self, status: UserTaskStatus, run: Execution, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         transitions.settle(status, Phase.SUCCEEDED, attempt=1)
@@ -669,7 +679,7 @@ class TestTotals:
         ],
     )
     @pytest.mark.parametrize("buffered", [False, True], ids=["at once", "in a worker"])
-    def test_the_total_of_a_loop(
+    def test_a_loop_raises_the_total_only_if_the_task_has_announced_too_few(
         self,
         items: int,
         is_sized: bool,
@@ -685,36 +695,36 @@ class TestTotals:
             progress.flush(run)
         assert steps_of(status) == expected
 
-    def test_two_loops_add_up(self, status: UserTaskStatus) -> None:
+    def test_totals_of_two_loops_add_up(self, status: UserTaskStatus) -> None:
         list(progress.track(status, range(5)))
         list(progress.track(status, range(4)))
         assert steps_of(status) == (9, 9)
 
 
-class TestAtOnce:
+class TestUnbuffered:
     """Outside of a worker's body: in eager mode, in a view, in a shell."""
 
-    def test_a_loop_counts_an_item_when_it_is_done_with(self, status: UserTaskStatus) -> None:
+    def test_an_unbuffered_loop_counts_an_item_after_its_body(self, status: UserTaskStatus) -> None:
         seen = []
         for _ in progress.track(status, range(3)):
             seen.append(steps_of(status)[0])
         assert seen == [0, 1, 2]
         assert steps_of(status)[0] == 3
 
-    def test_a_loop_that_is_left_has_not_done_its_item(self, status: UserTaskStatus) -> None:
+    def test_a_loop_that_is_left_does_not_count_its_last_item(self, status: UserTaskStatus) -> None:
         for item in progress.track(status, range(5)):
             if item == 2:
                 break
         assert steps_of(status) == (2, 5)
 
-    def test_an_exception_in_a_loop_keeps_what_was_counted(self, status: UserTaskStatus) -> None:
+    def test_a_loop_that_raises_keeps_the_steps_before(self, status: UserTaskStatus) -> None:
         with pytest.raises(ValueError, match="here"):
             for item in progress.track(status, range(5)):
                 if item == 3:
                     raise ValueError("here")
         assert steps_of(status) == (3, 5)
 
-    def test_a_loop_over_a_canceled_task_stops(
+    def test_a_loop_stops_when_its_task_is_canceled(
         self, status: UserTaskStatus, nodes: dict[str, UserTaskStatus]
     ) -> None:
         done = []
@@ -724,19 +734,25 @@ class TestAtOnce:
                 nodes["r"].cancel()
         assert done == [0]
 
-    def test_sums_of_containers_follow_at_once(self, nodes: dict[str, UserTaskStatus]) -> None:
+    def test_unbuffered_steps_are_added_to_containers_at_once(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
         nodes["a"].increment_completed_steps(2)
         nodes["d"].increment_total_steps(6)
         assert steps_of(nodes["c"]) == (2, 6)
         assert steps_of(nodes["r"]) == (2, 16)
 
-    def test_more_than_all_is_shown_as_all(self, nodes: dict[str, UserTaskStatus]) -> None:
+    def test_more_steps_than_the_total_are_shown_as_all(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
         nodes["a"].increment_completed_steps(99)
         assert nodes["a"].tree().completed_steps == 5
         assert nodes["a"].percent == 100
         assert steps_of(nodes["r"]) == (5, 10)
 
-    def test_success_fills_up_and_failure_does_not(self, nodes: dict[str, UserTaskStatus]) -> None:
+    def test_success_completes_the_steps_and_failure_does_not(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
         nodes["a"].increment_completed_steps(1)
         nodes["a"].succeed()
         nodes["d"].increment_completed_steps(1)
@@ -745,7 +761,7 @@ class TestAtOnce:
         assert steps_of(nodes["d"]) == (1, 4)
         assert steps_of(nodes["r"]) == (6, 10)
 
-    def test_an_instance_that_is_stored_nowhere_counts_for_itself(self) -> None:
+    def test_an_unsaved_instance_makes_no_query(self) -> None:
         status = UserTaskStatus(name="x", total_steps=2)
         with queries(0):
             status.start()
@@ -770,7 +786,7 @@ class TestStoredSums:
         UserTaskStatus.objects.filter(name="a").update(completed_steps=7)
         return nodes
 
-    def test_they_are_written_where_they_have_changed(
+    def test_a_roll_up_writes_the_sums_that_have_changed(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         with queries(3 + 2):
@@ -782,7 +798,7 @@ class TestStoredSums:
             assert steps.roll_up(counted["r"].pk, timedelta(0))
         assert (steps_of(counted["c"]), steps_of(counted["r"])) == ((5, 6), (6, 10))
 
-    def test_it_is_not_done_again_at_once_but_later(
+    def test_a_second_roll_up_within_the_interval_is_left_for_later(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         root = UserTaskStatus.objects.filter(name="r")
@@ -795,14 +811,14 @@ class TestStoredSums:
         assert steps_of(counted["r"]) == (5, 10)
         assert not steps.roll_up(counted["r"].pk, self.EVERY)
 
-    def test_what_a_task_has_sent_counts_above_it_not_in_it(
+    def test_steps_of_spawned_tasks_count_above_their_parent_only(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         spawning.attach_subtree(counted["a"], leaf("sent", total_steps=9))
         steps.roll_up(counted["r"].pk, self.EVERY)
         assert (steps_of(counted["a"]), steps_of(counted["c"])) == ((7, 5), (5, 15))
 
-    def test_there_are_none_of_one_task_or_of_what_has_ended(
+    def test_a_roll_up_of_a_single_task_or_a_settled_workflow_costs_one_query(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         alone = stored(leaf("alone"))["alone"]
@@ -812,7 +828,7 @@ class TestStoredSums:
         with queries(1):
             assert steps.roll_up(counted["r"].pk, self.EVERY)
 
-    def test_counting_at_once_asks_only_for_what_is_above_and_open(
+    def test_storing_sums_above_a_root_or_a_settled_tree_reads_ancestors_only(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         alone = stored(leaf("alone"))["alone"]
@@ -824,7 +840,7 @@ class TestStoredSums:
 
 
 class TestTexts:
-    def test_a_text_climbs_chains_and_stops_at_a_group(
+    def test_a_text_is_shown_on_chains_up_to_the_next_group(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         nodes["a"].set_state("Reading")
@@ -833,7 +849,7 @@ class TestTexts:
             "a": "Reading", "c": "Reading", "r": "In Progress", "b": "Pending", "d": "Pending"
         }  # fmt: skip
 
-    def test_who_asks_what_has_changed_gets_the_containers_too(
+    def test_a_text_changes_modified_of_the_containers_that_show_it(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         nodes["a"].set_state("Reading")
@@ -841,7 +857,7 @@ class TestTexts:
         nodes["a"].set_state("Writing")
         assert UserTaskStatus.objects.get(name="c").modified > before
 
-    def test_it_does_not_go_on_above_the_group(self) -> None:
+    def test_a_text_is_not_shown_above_the_group(self) -> None:
         inner = node("chain", leaf("a"), name="inner")
         nodes = stored(node("chain", node("group", inner, name="group"), name="outer"))
         nodes["a"].set_state("Reading")
@@ -850,7 +866,7 @@ class TestTexts:
             "a": "Reading", "inner": "Reading", "group": "In Progress", "outer": "In Progress"
         }  # fmt: skip
 
-    def test_it_does_not_replace_the_verdict_of_a_container(
+    def test_a_text_does_not_replace_the_verdict_of_a_container(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         nodes["a"].start()
@@ -858,7 +874,7 @@ class TestTexts:
         nodes["a"].set_state("Reading")
         assert UserTaskStatus.objects.get(name="c").state == "Failed"
 
-    def test_parents_that_are_at_hand_show_it(self) -> None:
+    def test_loaded_parents_show_the_text_of_their_child(self) -> None:
         inner = node("chain", leaf("a"), name="inner")
         stored(node("chain", inner, name="outer"))
         status = UserTaskStatus.objects.select_related("parent__parent").get(name="a")
@@ -866,7 +882,7 @@ class TestTexts:
         assert status.parent is not None and status.parent.parent is not None
         assert (status.parent.state, status.parent.parent.state) == ("Reading", "Reading")
 
-    def test_a_container_that_was_canceled_has_no_body_to_stop(
+    def test_a_text_on_a_canceled_container_raises_nothing(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         transitions.begin(nodes["a"], 1, last_seen_at=now())
@@ -887,7 +903,7 @@ class TestTexts:
         with pytest.raises(TaskCanceledException):
             status.start()
 
-    def test_a_name_climbs_to_what_the_caller_has_not_named(
+    def test_a_name_is_given_to_ancestors_that_were_not_named_by_the_caller(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         UserTaskStatus.objects.filter(name="r").update(is_named=True)
