@@ -27,11 +27,7 @@ def delete_after_commit(names: Iterable[str], using: str) -> None:
     """Delete files from the storage of artifacts once the rows that name them are gone for good.
 
     After a rollback nothing is deleted. A file that another artifact names, too, stays. What the
-    storage refuses is logged: the rows are gone all the same.
-
-    Args:
-        names: as the storage knows them; empty ones are left out.
-        using: the alias of the database from which the rows are deleted.
+    storage refuses is logged: the rows are gone all the same. ``using`` is their database.
     """
     found = sorted({name for name in names if name})
     if found:
@@ -46,22 +42,15 @@ def delete_with_row(instance: UserTaskArtifact, using: str, **kwargs: object) ->
 def _delete(names: list[str], using: str) -> None:
     for batch in chunked(names):
         try:
-            named = artifacts().using(using).filter(file__in=batch).order_by()
-            shared = set(named.values_list("file", flat=True))
+            ours = artifacts().using(using).filter(file__in=batch)
+            shared = set(ours.order_by().values_list("file", flat=True))
             if shares_storage_with_user_tasks():
-                theirs = (
-                    of_user_tasks("UserTaskArtifact")
-                    ._default_manager.filter(file__in=batch)
-                    .order_by()
-                )
-                shared |= set(theirs.values_list("file", flat=True))
+                manager = of_user_tasks("UserTaskArtifact")._default_manager
+                theirs = manager.filter(file__in=batch)
+                shared |= set(theirs.order_by().values_list("file", flat=True))
         except Exception:
-            logger.exception(
-                "Could not see which files of deleted artifacts are still named by others, so all "
-                "stay in the storage; delete them there if you need the space: %s",
-                batch,
-                extra={"files": batch},
-            )
+            text = "Could not see which files of deleted artifacts are in use; all were kept: %s"
+            logger.exception(text, batch, extra={"files": batch})
             continue
         delete(name for name in batch if name not in shared)
 
@@ -73,11 +62,8 @@ def delete(names: Iterable[str]) -> None:
         try:
             storage.delete(name)
         except Exception:
-            logger.exception(
-                "Could not delete the file of a deleted artifact; delete it in the storage: %s",
-                name,
-                extra={"files": [name]},
-            )
+            text = "Could not delete the file of a deleted artifact; delete it in the storage: %s"
+            logger.exception(text, name, extra={"files": [name]})
 
 
 def of_user_tasks(model: str) -> type[models.Model]:

@@ -142,16 +142,9 @@ def _settle_from_backend(leaf: UserTaskStatus) -> bool:
         outcome = _OUTCOMES.get(result.state)
         message = str(result.result or "") if outcome is Phase.FAILED else ""
     except Exception:
-        logger.debug(
-            "Could not read the result of %s[%s] (node %s, tree %s); it counts as unknown. If that "
-            "goes on, check the result backend.",
-            leaf.task_class,
-            leaf.task_id,
-            leaf.pk,
-            leaf.tree_id,
-            exc_info=True,
-            extra={"task_id": leaf.task_id, "node": leaf.pk, "tree": leaf.tree_id},
-        )
+        ids = {"task_id": leaf.task_id, "node": leaf.pk, "tree": leaf.tree_id}
+        text = "Could not read the result of %s[%s] (node %s, tree %s); check the result backend."
+        logger.debug(text, leaf.task_class, *ids.values(), exc_info=True, extra=ids)
         return False
     return outcome is not None and transitions.settle(
         leaf, outcome, message=message, attempt=leaf.attempts, abandoned=True
