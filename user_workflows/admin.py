@@ -10,10 +10,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .maintenance.deletion import delete_workflow
 from .models import UserTaskArtifact, UserTaskStatus
+from .reports.labels import cancel_outcome
 from .tree.nodes import TreeNode
 
 if TYPE_CHECKING:
@@ -184,21 +184,7 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
         for status in queryset:
             done = status.cancel()
             pending, running = pending + done.pending, running + done.running
-        self.message_user(
-            request,
-            ngettext(
-                "%(pending)d task will not start.", "%(pending)d tasks will not start.", pending
-            )
-            % {"pending": pending}
-            + " "
-            + ngettext(
-                "%(running)d running task was asked to stop.",
-                "%(running)d running tasks were asked to stop.",
-                running,
-            )
-            % {"running": running},
-            messages.SUCCESS,
-        )
+        self.message_user(request, cancel_outcome(pending, running), messages.SUCCESS)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """The workflows by name, all below them by number: there may be thousands."""

@@ -101,7 +101,7 @@ def test_selected_workflows_are_canceled(admin: Any) -> None:
     answer = admin.post(
         LIST, {"action": "cancel_selected", "_selected_action": [nodes["Export"].pk]}, follow=True
     )
-    said = "2 tasks will not start. 1 running task was asked to stop."
+    said = "Canceled. 2 tasks will not start. 1 running was asked to stop."
     assert said in answer.content.decode()
     nodes["Export"].refresh_from_db()
     assert nodes["Export"].phase == Phase.CANCELED

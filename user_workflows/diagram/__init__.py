@@ -21,14 +21,15 @@ from django.utils.translation import gettext, ngettext
 
 from ..graph import dependencies, waits_for
 from ..phases import Phase
-from ..reports.formatting import isolate
+from ..reports.formatting import format_number, isolate
+from ..reports.labels import PHASE_ORDER, counts_label
 from ..tree.nodes import TreeNode
 from .boxes import MAX_BOXES, Box, boxes
 from .critical import critical_path
-from .labels import PHASE_ORDER, box_state, counts_label, group_digits, name_of
 from .layers import layers
 from .layout import Layout, layout
 from .svg import SIGNS, drawn
+from .text import box_state, name_of
 
 #: Names that are said of what a task waits for; of more, only numbers are.
 NAMED = 3
@@ -109,7 +110,7 @@ def _critical(top: TreeNode, root: Box, at: datetime) -> list[Box]:
 
 def _summary(top: TreeNode, plan: Layout) -> str:
     tasks, shown = top.counts.total(), len(plan.places())
-    words = ngettext("%(count)s task", "%(count)s tasks", tasks) % {"count": group_digits(tasks)}
+    words = ngettext("%(count)s task", "%(count)s tasks", tasks) % {"count": format_number(tasks)}
     if tasks:
         words += f": {counts_label(top.counts)}."
     if shown != tasks:
@@ -125,7 +126,7 @@ def _sign(phase: Phase, counts: Counter[Phase]) -> Sign:
     path = f'<path class="uw-graph-sign" fill-rule="evenodd" d="{escape(SIGNS[phase])}"/>'
     kind = f"uw-graph-key uw-graph-{phase.value.lower()}"
     svg = f'<svg class="{kind}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">'
-    return Sign(phase, group_digits(counts[phase]), mark_safe(f"{svg}{path}</svg>"))  # noqa: S308
+    return Sign(phase, format_number(counts[phase]), mark_safe(f"{svg}{path}</svg>"))  # noqa: S308
 
 
 def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[Step]:

@@ -12,9 +12,9 @@ from django.utils.translation import gettext, ngettext
 from ..phases import Phase
 from ..reports.formatting import isolate
 from .boxes import Box
-from .labels import box_state, box_steps, clean, clip, name_of, right_to_left
 from .layers import CAPTION, WIDTH, Item, Line
 from .layout import Layout, Place
+from .text import box_state, box_steps, clean, clip, name_of, right_to_left
 
 #: The sign of each phase in a square of 16, to be filled by the even-odd rule. No two have the
 #: same outline.

@@ -17,19 +17,17 @@ from django.http import (
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
 from ..fields import ERROR_ARTIFACT
-from ..lifecycle.cancellation import Cancellation
 from ..maintenance.deletion import delete_workflow
 from ..models import UserTaskStatus
 from ..permissions import may
-from ..phases import Phase
+from ..reports import labels
 from . import changes
 from .base import Page, Refused
-from .counts import PhaseCounts
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
@@ -42,12 +40,15 @@ class CancelPage(Page):
         root = self.root_of(node)
         tally = changes.read_counts(node)
         force = "force" in request.GET and tally.stopping > 0
+        running = tally.stoppable - tally.waiting
         shown = {
             "node": node,
             "root": root,
             "force": force,
             "is_idle": not (tally.stopping if force else tally.stoppable),
-            "effects": _effect_messages(tally, force),
+            "effects": labels.force_effects(tally.stopping + running)
+            if force
+            else labels.cancel_effects(tally.waiting, running, tally.ended),
             "back": self._back(node, root),
         }
         template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
@@ -57,8 +58,9 @@ class CancelPage(Page):
         """Cancels; with ``force`` running tasks are terminated."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
-        done = node.cancel(force=bool(request.POST.get("force")))
-        said = _outcome_message(done)
+        force = bool(request.POST.get("force"))
+        done = node.cancel(force=force)
+        said = labels.cancel_outcome(done.pending, done.running, force=force)
         if "application/json" in request.headers.get("Accept", ""):
             return JsonResponse({"said": said})
         messages.success(request, said, fail_silently=True)
@@ -73,78 +75,6 @@ class CancelPage(Page):
     def _back(self, node: UserTaskStatus, root: UserTaskStatus) -> str:
         page = reverse("user_workflows:detail", args=[root.uuid])
         return page if node.pk == root.pk else f"{page}?node={node.uuid}#node-{node.uuid}"
-
-
-def _outcome_message(done: Cancellation) -> str:
-    """What a cancellation has done, in sentences."""
-    texts = [
-        (
-            done.pending,
-            ngettext("%(n)d task will not start.", "%(n)d tasks will not start.", done.pending),
-        ),
-        (
-            done.running,
-            ngettext(
-                "%(n)d running was asked to stop.",
-                "%(n)d running were asked to stop.",
-                done.running,
-            ),
-        ),
-    ]
-    said = [text % {"n": number} for number, text in texts if number]
-    if not said:
-        return gettext("Nothing was canceled: all of it had ended before.")
-    return " ".join([gettext("Canceled."), *said])
-
-
-def _effect_messages(tally: PhaseCounts, force: bool) -> list[tuple[Phase, str]]:
-    """What a cancellation will do, in sentences."""
-    running = tally.stoppable - tally.waiting
-    if force:
-        stopping = tally.stopping + running
-        return [
-            (
-                Phase.CANCELED,
-                ngettext(
-                    "%(n)d task that was asked to stop and still runs will be ended at once. "
-                    "What it was doing is lost.",
-                    "%(n)d tasks that were asked to stop and still run will be ended at once. "
-                    "What they were doing is lost.",
-                    stopping,
-                )
-                % {"n": stopping},
-            )
-        ]
-    texts = [
-        (
-            Phase.PENDING,
-            tally.waiting,
-            ngettext(
-                "%(n)d pending task will not start.",
-                "%(n)d pending tasks will not start.",
-                tally.waiting,
-            ),
-        ),
-        (
-            Phase.RUNNING,
-            running,
-            ngettext(
-                "%(n)d running will be asked to stop.",
-                "%(n)d running will be asked to stop.",
-                running,
-            ),
-        ),
-        (
-            Phase.SUCCEEDED,
-            tally.ended,
-            ngettext(
-                "%(n)d finished stays, and its artifacts are kept.",
-                "%(n)d finished stay, and their artifacts are kept.",
-                tally.ended,
-            ),
-        ),
-    ]
-    return [(phase, text % {"n": number}) for phase, number, text in texts if number]
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")

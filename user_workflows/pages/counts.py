@@ -49,6 +49,10 @@ class PhaseCounts:
         for phase, cell in other.cells.items():
             self.add(phase, cell.tasks, cell.unsettled, cell.completed, cell.total)
 
+    def by_phase(self) -> dict[Phase, int]:
+        """Return the number of tasks in each phase."""
+        return {phase: cell.tasks for phase, cell in self.cells.items()}
+
     def tasks(self, phases: Iterable[Phase] = tuple(Phase)) -> int:
         """How many tasks are in these phases."""
         return sum(self.cells[phase].tasks for phase in phases if phase in self.cells)

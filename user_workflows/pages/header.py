@@ -11,11 +11,11 @@ from django.utils.safestring import SafeString
 from ..conf import settings
 from ..models import UserTaskStatus
 from ..phases import WAITING, Phase
-from ..reports import formatting
+from ..reports import formatting, labels
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
-from . import labels
 from .counts import PhaseCounts
+from .icons import icon
 from .tree_rows import digest
 
 #: How long tasks that were asked to stop may take before force is offered.
@@ -91,15 +91,16 @@ class Header:
         return labels.state_label(
             self.phase,
             self.status.state,
-            settled=self.is_settled,
-            tally=self.tally,
+            is_settled=self.is_settled,
+            running=self.tally.running,
+            waiting=self.tally.waiting,
             several=self.tally.tasks() > 1,
         )
 
     @property
     def icon(self) -> SafeString:
         """The sign of its phase."""
-        return labels.icon(self.phase)
+        return icon(self.phase)
 
     @property
     def steps(self) -> str:
@@ -109,7 +110,9 @@ class Header:
     @property
     def value_text(self) -> str:
         """What a screen reader says of the bar."""
-        return labels.progress_text(self.tally)
+        return labels.progress_label(
+            self.tally.completed, self.tally.total, self.tally.tasks([Phase.FAILED])
+        )
 
     @property
     def percent(self) -> int:
@@ -141,8 +144,8 @@ class Header:
         """The phases that tasks are in."""
         return [
             {"phase": phase.value, "kind": phase.value.lower(), "count": number, "text": text}
-            | {"icon": labels.icon(phase)}
-            for phase, number, text in labels.legend(self.tally)
+            | {"icon": icon(phase)}
+            for phase, number, text in labels.count_labels(self.tally.by_phase())
         ]
 
     @property
@@ -171,7 +174,7 @@ class Header:
             steps=self.tally.steps_behind,
             total=self.tally.total,
         )
-        return labels.rough_duration(left.total_seconds()) if left is not None else ""
+        return formatting.rough_duration(left.total_seconds()) if left is not None else ""
 
     @property
     def waiting(self) -> float | None:

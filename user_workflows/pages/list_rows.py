@@ -14,11 +14,11 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import UserTaskStatus
 from ..phases import Phase
-from ..reports import formatting
+from ..reports import formatting, labels
 from ..tree import estimates
 from ..tree.nodes import percent
-from . import labels
 from .counts import SEGMENTS
+from .icons import icon
 from .tree_rows import digest
 
 #: What a list may be narrowed to.
@@ -69,7 +69,7 @@ class ListRow:
     @property
     def icon(self) -> SafeString:
         """The sign of its phase."""
-        return labels.icon(self.phase)
+        return icon(self.phase)
 
     @property
     def is_settled(self) -> bool:
@@ -79,9 +79,7 @@ class ListRow:
     @property
     def state(self) -> str:
         """In words."""
-        return labels.state_label(
-            self.phase, self.status.state, settled=self.is_settled, tally=None, several=True
-        )
+        return labels.state_label(self.phase, self.status.state, is_settled=self.is_settled)
 
     @property
     def completed(self) -> int:

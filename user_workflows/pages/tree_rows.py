@@ -12,10 +12,10 @@ from django.utils.safestring import SafeString
 
 from ..conf import settings
 from ..phases import NodeType, Phase
-from ..reports import formatting
+from ..reports import formatting, labels
 from ..tree import estimates
-from . import labels
 from .counts import PhaseCounts
+from .icons import icon
 
 
 def digest(content: object) -> str:
@@ -73,13 +73,18 @@ class TreeRow:
     def state(self) -> str:
         """In words."""
         return labels.state_label(
-            self.phase, self.text, settled=self.is_settled, tally=self.tally, several=self.several
+            self.phase,
+            self.text,
+            is_settled=self.is_settled,
+            running=self.tally.running,
+            waiting=self.tally.waiting,
+            several=self.several,
         )
 
     @property
     def icon(self) -> SafeString:
         """The sign of its phase."""
-        return labels.icon(self.phase)
+        return icon(self.phase)
 
     @property
     def kind(self) -> str:
@@ -89,22 +94,25 @@ class TreeRow:
     @property
     def badge(self) -> str:
         """What kind of container it is."""
-        return labels.type_badge(self.node_type)[0]
+        return labels.type_labels(self.node_type)[0]
 
     @property
     def badge_title(self) -> str:
         """The same at more length."""
-        return labels.type_badge(self.node_type)[1]
+        return labels.type_labels(self.node_type)[1]
 
     @property
     def summary(self) -> list[str]:
         """What is inside a container, by phase."""
-        return [text for _, _, text in labels.legend(self.tally)] if self.several else []
+        counts = self.tally.by_phase() if self.several else {}
+        return [text for _, _, text in labels.count_labels(counts)]
 
     @property
     def value_text(self) -> str:
         """What a screen reader says of its bar."""
-        return labels.progress_text(self.tally)
+        return labels.progress_label(
+            self.tally.completed, self.tally.total, self.tally.tasks([Phase.FAILED])
+        )
 
     @property
     def label(self) -> str:

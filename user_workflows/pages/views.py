@@ -31,11 +31,12 @@ from ..permissions import may
 from ..phases import Phase
 from ..reports import archives
 from ..reports.failures import FailureReport, failure_report
-from . import changes, labels
+from . import changes
 from .artifacts import ArtifactSection, artifact_section
 from .base import Fragment, Page
 from .counts import PhaseCounts
 from .header import Header, WorkerHealth, worker_health
+from .icons import icon
 from .list_rows import GROUPS, ListRow
 from .tree_rows import digest
 from .visible_rows import PHASE_FILTERS, ViewState, VisibleRows
@@ -87,8 +88,8 @@ class _WorkflowPage(Page):
 
 def _failure_context(found: FailureReport) -> dict[str, Any]:
     """What the templates need to tell of failures."""
-    icon = labels.icon(Phase.PARTIAL if found.allowed == found.count else Phase.FAILED)
-    return {"failures": found, "failures_icon": icon, "failures_version": digest(found)}
+    phase = Phase.PARTIAL if found.allowed == found.count else Phase.FAILED
+    return {"failures": found, "failures_icon": icon(phase), "failures_version": digest(found)}
 
 
 @method_decorator(never_cache, name="dispatch")

@@ -12,8 +12,8 @@ from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from ..phases import NodeType, Phase
+from ..reports import labels
 from ..tree.nodes import TreeNode
-from . import labels
 from .counts import PhaseCounts, add_nodes, counts_by_node
 from .tree_rows import TreeRow
 
@@ -196,7 +196,7 @@ class VisibleRows:
             follow,
             next=self.wish.turned(children, follow) if follow else "",
             back=self.wish.turned(children, before) if start else "",
-            rest=[text for _, _, text in labels.legend(rest)],
+            rest=[text for _, _, text in labels.count_labels(rest.by_phase())],
         )
 
     def _start(self, children: list[TreeNode], after: UUID | None) -> int:

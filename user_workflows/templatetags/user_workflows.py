@@ -7,10 +7,9 @@ from typing import Any
 from django import template
 from django.utils.timezone import now
 
-from ..diagram.labels import group_digits
 from ..models import UserTaskStatus
 from ..pages.list_rows import ListRow
-from ..reports.formatting import format_size
+from ..reports.formatting import format_number, format_size
 
 register = template.Library()
 
@@ -33,7 +32,7 @@ def workflow_assets() -> dict[str, Any]:
 @register.filter
 def uw_number(number: int) -> str:
     """A number with its digits grouped: 10,000."""
-    return group_digits(number)
+    return format_number(number)
 
 
 register.filter("uw_size", format_size)

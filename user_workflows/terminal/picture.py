@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.utils.timezone import now
+from django.utils.translation import override
 from rich.cells import cell_len
 
-from ..phases import STATE_TEXTS, WAITING, NodeType, Phase
+from ..phases import WAITING, NodeType, Phase
 from ..reports.formatting import isolate
+from ..reports.labels import state_label
 from ..tree.nodes import TreeNode
 from .fitting import fitting
 from .text import Line, clean, clip, counts_label, short_duration, wrap
@@ -106,25 +108,24 @@ class Picture:
     # -- words ----------------------------------------------------------------------------------
 
     def state(self, node: TreeNode, *, short: bool = False) -> str:
-        """The state of a node in words."""
-        if node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
-            words = {Phase.FAILED: "Failing", Phase.CANCELED: "Canceling"}[node.phase]
-            running, waiting = self._busy[node.pk]
-            rest = f"{running} still running" if running else f"{waiting} still pending"
-            if not short and (running or waiting):
-                words += f" ({rest})" if node.children else " (still running)"
-        elif node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
-            words = isolate(clean(node.state)) or node.phase.state
-        elif node.phase is Phase.PARTIAL and short:
-            words = "With failures"
-        else:
-            words = node.phase.state
-        if node.phase is Phase.FAILED and node.allow_failure and not short:
-            words += " (allowed)"
+        """Return the state of a node, in English; ``short`` leaves out what is open in it."""
+        running, waiting = (0, 0) if short else self._busy[node.pk]
+        with override(None):
+            label = state_label(
+                node.phase,
+                isolate(clean(node.state)),
+                is_settled=node.is_settled,
+                running=running,
+                waiting=waiting,
+                several=bool(node.children),
+                is_allowed=node.allow_failure and not short,
+            )
+        if node.phase is Phase.PARTIAL and short:
+            label = "With failures"
         if node.attempts > 1:
             attempt = f"attempt {node.attempts}"
-            words += f" ({attempt})" if node.phase is Phase.RETRYING else f", {attempt}"
-        return words
+            label += f" ({attempt})" if node.phase is Phase.RETRYING else f", {attempt}"
+        return label
 
     def name(self, pk: int | None) -> str:
         """The name of a node, safe to show."""

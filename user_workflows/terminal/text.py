@@ -6,10 +6,11 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from django.utils.translation import override
 from rich.cells import cell_len
 
 from ..phases import Phase
-from ..reports import formatting
+from ..reports import formatting, labels
 from ..reports.formatting import END, ISOLATE
 
 Span = tuple[str, str]
@@ -71,17 +72,9 @@ short_duration = partial(formatting.format_duration, compact=True)
 
 
 def counts_label(counts: Mapping[Phase, int]) -> str:
-    """Leaves by phase: "480 succeeded, 12 pending"; what went wrong and what runs comes first."""
-    order = (
-        Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
-        Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
-    )  # fmt: skip
-    words = {Phase.RUNNING: "running"}
-    return ", ".join(
-        f"{counts[phase]} {words.get(phase, phase.state.lower())}"
-        for phase in order
-        if counts.get(phase)
-    )
+    """Return leaves by phase, in English: "480 succeeded, 12 pending"."""
+    with override(None):
+        return labels.counts_label(counts)
 
 
 def plain(lines: Iterable[Line]) -> str:

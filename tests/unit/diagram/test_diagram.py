@@ -15,9 +15,9 @@ from tests.helpers import leaf, node, queries, stored
 from user_workflows.diagram import diagram
 from user_workflows.diagram.boxes import MAX_BOXES, boxes
 from user_workflows.diagram.critical import critical_path
-from user_workflows.diagram.labels import clean, clip
 from user_workflows.diagram.layout import PAGE
 from user_workflows.diagram.svg import SIGNS
+from user_workflows.diagram.text import clean, clip
 from user_workflows.graph import dependencies
 from user_workflows.phases import Phase
 from user_workflows.reports.formatting import format_duration
@@ -332,7 +332,7 @@ def test_states_say_how_far_and_how_long() -> None:
         "a: In Progress · 5/8 · 1 min 15 s",
         "b: Copying · 1 min 15 s",
         "c: Failed (allowed) · 3.0 s",
-        "d: Canceled (still running) · 3.0 s",
+        "d: Canceling (still running) · 3.0 s",
     ]
 
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from datetime import datetime
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 
-from ..phases import STATE_TEXTS, Phase
-from ..reports.formatting import format_duration
+from ..reports.formatting import format_duration, format_number
+from ..reports.labels import counts_label, state_label
 from ..tree.nodes import TreeNode
 from .boxes import Box
 
-#: What went wrong and what runs comes first.
-PHASE_ORDER = (
-    Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
-    Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
-)  # fmt: skip
 _NARROW = frozenset(" !',.:;I[]`fijlrt|()-")
 
 
@@ -57,18 +50,7 @@ def count_label(box: Box) -> str:
     words = ngettext("%(count)s task", "%(count)s tasks", count)
     if box.beside:
         words = ngettext("%(count)s other", "%(count)s others", count)
-    return f"{words % {'count': group_digits(count)}}: {counts_label(box.counts)}"
-
-
-def counts_label(counts: Counter[Phase]) -> str:
-    """Tasks by phase: "10 failed, 470 succeeded"."""
-    told = [phase for phase in PHASE_ORDER if counts[phase]]
-    return ", ".join(f"{group_digits(counts[phase])} {phase.label.lower()}" for phase in told)
-
-
-def group_digits(number: int) -> str:
-    """A number as it is written where the reader lives: 10,000."""
-    return str(number_format(number, force_grouping=True))
+    return f"{words % {'count': format_number(count)}}: {counts_label(box.counts)}"
 
 
 def box_state(box: Box, at: datetime) -> str:
@@ -76,18 +58,18 @@ def box_state(box: Box, at: datetime) -> str:
     if box.collapsed:
         return count_label(box)
     node = box.node
-    words = str(node.phase.label)
-    if node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
-        words = clean(node.state) or words
-    if node.phase is Phase.FAILED and node.allow_failure:
-        words = gettext("%(state)s (allowed)") % {"state": words}
-    elif node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
-        words = gettext("%(state)s (still running)") % {"state": words}
+    label = state_label(
+        node.phase,
+        clean(node.state),
+        is_settled=node.is_settled,
+        running=1,
+        is_allowed=node.allow_failure,
+    )
     done, total = box_steps(node)
     if total > 1 and not node.phase.is_terminal:
-        words += f" · {done}/{total}"
+        label += f" · {done}/{total}"
     seconds = node.duration(at)
-    return words if seconds is None else f"{words} · {format_duration(seconds)}"
+    return label if seconds is None else f"{label} · {format_duration(seconds)}"
 
 
 def box_steps(node: TreeNode) -> tuple[int, int]:
