@@ -117,7 +117,7 @@ def test_a_branch_is_canceled_alone(people: Any, client: Client) -> None:
     assert "3 pending tasks will not start." in words
     assert "A part of Export Watching the Night Sky" in words
     answer = client.post(address(branch, "cancel"), headers={"Accept": "application/json"})
-    assert answer.json() == {"said": "Canceled. 3 tasks will not start."}
+    assert answer.json() == {"message": "Canceled. 3 tasks will not start."}
     assert part(root, "Render Deep sky").phase == Phase.CANCELED
     assert part(root, "Render Planets").phase == Phase.RUNNING
     answer = client.post(address(branch, "cancel"))

@@ -1,4 +1,4 @@
-"""What a user may do to a workflow on its pages: cancel it, delete it; after a question."""
+"""The actions on the pages: canceling and deleting, each after a question."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.db import IntegrityError
 from django.db.models import ProtectedError, RestrictedError
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseRedirect,
-    JsonResponse,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -32,38 +26,40 @@ from .base import Page, Refused
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
 class CancelPage(Page):
-    """Asks whether to cancel a workflow or a branch, saying what that will do, and does it."""
+    """The question whether to cancel a workflow or a branch of one, and the cancellation."""
 
     def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """The question with the true counts; for the page's dialog, only the part within it."""
+        """Ask, saying what will happen to how many tasks; ``fragment`` asks for the dialog only."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
-        tally = changes.read_counts(node)
-        force = "force" in request.GET and tally.stopping > 0
-        running = tally.stoppable - tally.waiting
-        shown = {
+        counts = changes.read_counts(node)
+        running = counts.stoppable - counts.waiting
+        force = "force" in request.GET and counts.stopping > 0
+        if force:
+            effects = labels.force_effects(counts.stopping + running)
+        else:
+            effects = labels.cancel_effects(counts.waiting, running, counts.ended)
+        context = {
             "node": node,
             "root": root,
             "force": force,
-            "is_idle": not (tally.stopping if force else tally.stoppable),
-            "effects": labels.force_effects(tally.stopping + running)
-            if force
-            else labels.cancel_effects(tally.waiting, running, tally.ended),
+            "is_idle": not force and not counts.stoppable,
+            "effects": effects,
             "back": self._back(node, root),
         }
         template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
-        return render(request, f"user_workflows/{template}", shown)
+        return render(request, f"user_workflows/{template}", context)
 
     def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """Cancels; with ``force`` running tasks are terminated."""
+        """Cancel the node; with ``force`` running tasks are terminated."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
         force = bool(request.POST.get("force"))
         done = node.cancel(force=force)
-        said = labels.cancel_outcome(done.pending, done.running, force=force)
+        message = labels.cancel_outcome(done.pending, done.running, force=force)
         if "application/json" in request.headers.get("Accept", ""):
-            return JsonResponse({"said": said})
-        messages.success(request, said, fail_silently=True)
+            return JsonResponse({"message": message})
+        messages.success(request, message, fail_silently=True)
         return HttpResponseRedirect(self._back(node, root))
 
     def _cancelable(self, uuid: UUID) -> UserTaskStatus:
@@ -79,31 +75,33 @@ class CancelPage(Page):
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
 class DeletePage(Page):
-    """Asks whether to delete a whole workflow that has ended, and does it."""
+    """The question whether to delete a whole workflow that has ended, and the deletion."""
 
     def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """The question."""
+        """Ask, saying how much will be deleted."""
         root = self._deletable(uuid)
         tasks = sum(root.counts().values())
         artifacts = root.subtree_artifacts().exclude(name=ERROR_ARTIFACT).count()
-        shown = {"root": root, "tasks": tasks, "artifacts": artifacts}
-        return render(request, "user_workflows/delete.html", shown)
+        return self._question(root, 200, tasks=tasks, artifacts=artifacts)
 
     def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """Deletes it with its artifacts."""
+        """Delete the workflow with its artifacts, unless it is active or needed elsewhere."""
         root = self._deletable(uuid)
         if root.is_active:
-            return render(request, "user_workflows/delete.html", {"root": root}, status=409)
+            return self._question(root, 409)
         try:
             delete_workflow(root)
         except IntegrityError as error:
             is_needed = isinstance(error, (ProtectedError, RestrictedError))
-            shown = {"root": root, "is_needed": is_needed, "is_busy": not is_needed}
-            return render(request, "user_workflows/delete.html", shown, status=409)
+            return self._question(root, 409, is_needed=is_needed, is_busy=not is_needed)
         messages.success(
             request, gettext("“%(name)s” was deleted.") % {"name": root.name}, fail_silently=True
         )
         return redirect("user_workflows:list")
+
+    def _question(self, root: UserTaskStatus, status: int, **context: object) -> HttpResponse:
+        context["root"] = root
+        return render(self.request, "user_workflows/delete.html", context, status=status)
 
     def _deletable(self, uuid: UUID) -> UserTaskStatus:
         root = self.node(uuid)

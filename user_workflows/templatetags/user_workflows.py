@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import template
 from django.utils.timezone import now
 
@@ -15,16 +13,16 @@ register = template.Library()
 
 
 @register.inclusion_tag("user_workflows/_live_progress.html")
-def workflow_progress(status: UserTaskStatus) -> dict[str, Any]:
+def workflow_progress(status: UserTaskStatus) -> dict[str, object]:
     """One bar with the state and a link to the page; it moves where ``workflow_assets`` is used.
 
     ``status`` is a workflow, or a part of one, that the reader may see. No query.
     """
-    return {"row": ListRow(status, now(), None)}
+    return {"row": ListRow(node=status, at=now())}
 
 
 @register.inclusion_tag("user_workflows/_assets.html")
-def workflow_assets() -> dict[str, Any]:
+def workflow_assets() -> dict[str, object]:
     """The style sheet and the script, for the head of a page that is not one of ours."""
     return {}
 
