@@ -8,6 +8,7 @@ from uuid import UUID
 from rest_framework import serializers
 
 from .models import UserTaskArtifact, UserTaskStatus
+from .reports.formatting import safe_link
 
 
 class StatusSerializer(serializers.HyperlinkedModelSerializer[UserTaskStatus]):
@@ -74,6 +75,5 @@ class ArtifactSerializer(serializers.HyperlinkedModelSerializer[UserTaskArtifact
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Only links that a browser may follow without harm."""
         shown: dict[str, Any] = super().to_representation(instance)
-        if not str(shown.get("url") or "").lower().startswith(("http://", "https://")):
-            shown["url"] = ""
+        shown["url"] = safe_link(str(shown.get("url") or ""))
         return shown

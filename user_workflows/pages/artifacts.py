@@ -12,6 +12,7 @@ from django.db.models.functions import Left, Length
 
 from ..fields import ERROR_ARTIFACT
 from ..models import UserTaskArtifact, UserTaskStatus
+from ..reports.formatting import safe_link
 from ..reports.paths import Paths
 from .versions import digest
 
@@ -120,14 +121,13 @@ def _grouped(artifacts: Iterable[Artifact], paths: Paths) -> list[ArtifactGroup]
 
 
 def _item(artifact: Artifact) -> ArtifactItem:
-    is_harmless = artifact.url.lower().startswith(("http://", "https://"))
     return ArtifactItem(
         uuid=artifact.uuid,
         name=artifact.name,
         text=artifact.excerpt,
         is_cut=artifact.length > EXCERPT,
         is_error=artifact.name == ERROR_ARTIFACT,
-        link=artifact.url if is_harmless else "",
+        link=safe_link(artifact.url),
         file=_file_url(artifact),
         file_name=(artifact.file.name or "").rpartition("/")[2] if artifact.file else "",
         size=artifact.size,

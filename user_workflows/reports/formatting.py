@@ -19,6 +19,11 @@ def isolate(text: str) -> str:
     return text
 
 
+def safe_link(url: str) -> str:
+    """Return the address if a browser may follow it without harm, else an empty text."""
+    return url if url.lower().startswith(("http://", "https://")) else ""
+
+
 def format_number(number: int) -> str:
     """Return a number with its digits grouped as the reader's language does: 10,000."""
     return str(number_format(number, force_grouping=True))

@@ -14,22 +14,25 @@ register = template.Library()
 
 @register.inclusion_tag("user_workflows/_live_progress.html")
 def workflow_progress(status: UserTaskStatus) -> dict[str, object]:
-    """One bar with the state and a link to the page; it moves where ``workflow_assets`` is used.
+    """Show one bar with the state and a link to the page; live where ``workflow_assets`` is used.
 
-    ``status`` is a workflow, or a part of one, that the reader may see. No query.
+    Args:
+        status: A workflow, or a part of one, that the reader may see.
+
+    Queries: 0.
     """
     return {"row": ListRow(node=status, at=now())}
 
 
 @register.inclusion_tag("user_workflows/_assets.html")
 def workflow_assets() -> dict[str, object]:
-    """The style sheet and the script, for the head of a page that is not one of ours."""
+    """Show the style sheet and the script, for the head of a page of the site's own."""
     return {}
 
 
 @register.filter
 def uw_number(number: int) -> str:
-    """A number with its digits grouped: 10,000."""
+    """Return a number with its digits grouped: 10,000."""
     return format_number(number)
 
 

@@ -9,7 +9,7 @@ from django.utils.translation import override
 
 from user_workflows.phases import NodeType, Phase
 from user_workflows.reports import labels
-from user_workflows.reports.formatting import rough_duration
+from user_workflows.reports.formatting import rough_duration, safe_link
 from user_workflows.terminal import text
 
 
@@ -74,3 +74,17 @@ def test_a_forced_cancellation_says_that_tasks_are_terminated() -> None:
 )
 def test_an_estimate_is_rounded_to_the_unit_that_matters(seconds: float, label: str) -> None:
     assert rough_duration(seconds) == label
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("https://example.com", "https://example.com"),
+        ("HTTP://example.com", "HTTP://example.com"),
+        ("javascript:alert(1)", ""),
+        (" https://example.com", ""),
+        ("", ""),
+    ],
+)
+def test_only_web_addresses_become_links(url: str, link: str) -> None:
+    assert safe_link(url) == link
