@@ -16,7 +16,7 @@ _NARROW = frozenset(" !',.:;I[]`fijlrt|()-")
 
 
 def clean(text: str) -> str:
-    """One line of ``text`` that XML can hold and that turns nothing around it."""
+    """Return ``text`` as one line that XML can hold and that reorders nothing around it."""
     kept = []
     for char in text:
         category = unicodedata.category(char)
@@ -30,33 +30,32 @@ def clean(text: str) -> str:
 
 
 def name_of(node: TreeNode) -> str:
-    """The name of a node, safe to show."""
+    """Return the name of a node, safe to show."""
     return clean(node.name) or gettext("(no name)")
 
 
 def clip(text: str, room: float) -> str:
-    """``text``, cut to about ``room`` times the size of its letters."""
+    """Return ``text`` cut to a width of about ``room`` em."""
     width, fits = 0.0, 0
-    for at, char in enumerate(text):
+    for length, char in enumerate(text, 1):
         width += _width(char)
         if width <= room - 0.9:
-            fits = at + 1
+            fits = length
     return text if width <= room else text[:fits].rstrip() + "…"
 
 
-def count_label(box: Box) -> str:
-    """What a box stands for: "480 tasks: 10 failed, 470 succeeded"."""
-    count = box.tasks
-    words = ngettext("%(count)s task", "%(count)s tasks", count)
+def _branch_label(box: Box) -> str:
+    """Return what a collapsed box stands for: "480 tasks: 10 failed, 470 succeeded"."""
+    tasks = ngettext("%(count)s task", "%(count)s tasks", box.tasks)
     if box.beside:
-        words = ngettext("%(count)s other", "%(count)s others", count)
-    return f"{words % {'count': format_number(count)}}: {counts_label(box.counts)}"
+        tasks = ngettext("%(count)s other", "%(count)s others", box.tasks)
+    return f"{tasks % {'count': format_number(box.tasks)}}: {counts_label(box.counts)}"
 
 
 def box_state(box: Box, at: datetime) -> str:
-    """The state of a box in words, with what is known of steps and time."""
+    """Return the label of a box: its state, steps and duration; of a branch, its tasks by phase."""
     if box.collapsed:
-        return count_label(box)
+        return _branch_label(box)
     node = box.node
     label = state_label(
         node.phase,
@@ -73,7 +72,7 @@ def box_state(box: Box, at: datetime) -> str:
 
 
 def box_steps(node: TreeNode) -> tuple[int, int]:
-    """How many steps of its own a task has completed, and of how many."""
+    """Return how many steps of its own a task has completed, and how many it has."""
     done = node.completed_steps - sum(child.completed_steps for child in node.children)
     return done, node.total_steps - sum(child.total_steps for child in node.children)
 
@@ -89,6 +88,6 @@ def _width(char: str) -> float:
 
 
 def right_to_left(text: str) -> bool:
-    """Whether ``text`` begins at the right."""
+    """Return whether ``text`` runs from right to left."""
     strong = (unicodedata.bidirectional(char) for char in text)
     return next((d in ("R", "AL") for d in strong if d in ("L", "R", "AL")), False)
