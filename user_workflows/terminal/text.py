@@ -19,7 +19,7 @@ Line = list[Span]
 
 
 def clean(text: str) -> str:
-    """One line of ``text`` without anything that a terminal would obey."""
+    """Return ``text`` as one line without anything that a terminal would obey."""
     kept = []
     for char in text:
         category = unicodedata.category(char)
@@ -33,12 +33,12 @@ def clean(text: str) -> str:
 
 
 def _selects(char: str) -> bool:
-    """Variation selectors: terminals do not agree on the width of what they change."""
+    """Return whether ``char`` is a variation selector; terminals disagree on their widths."""
     return "\N{VARIATION SELECTOR-1}" <= char <= "\N{VARIATION SELECTOR-16}"
 
 
 def clip(text: str, width: int, more: str = "…") -> str:
-    """``text``, cut to ``width`` terminal cells."""
+    """Return ``text`` cut to ``width`` terminal cells."""
     if cell_len(text) <= width:
         return text
     kept, room = "", width - len(more)
@@ -53,7 +53,7 @@ def clip(text: str, width: int, more: str = "…") -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """``text`` in lines of at most ``width`` terminal cells; long words are broken."""
+    """Return ``text`` in lines of at most ``width`` terminal cells; long words are broken."""
     lines = [""]
     for word in text.split():
         if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
@@ -78,5 +78,5 @@ def counts_label(counts: Mapping[Phase, int]) -> str:
 
 
 def plain(lines: Iterable[Line]) -> str:
-    """Lines without their styles."""
+    """Return lines without their styles."""
     return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
