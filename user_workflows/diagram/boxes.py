@@ -30,9 +30,9 @@ class Box:
     counts: Counter[Phase]
     """The tasks that this one box stands for."""
     may_fail: bool
-    """Whether what waits for it starts even if it fails."""
+    """True if what waits for it starts even if it fails."""
     collapsed: bool = False
-    """Whether the box stands for all below its node, or for all but the members beside it."""
+    """True if the box stands for all below its node, or for all but the members beside it."""
     beside: int = 0
     """Failed members of the same group that have boxes of their own."""
     children: list[Box] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Box:
 
     @property
     def allow_failure(self) -> bool:
-        """Whether the node may fail; ``graph.dependencies`` asks for it."""
+        """True if the node may fail; ``graph.dependencies`` asks for it."""
         return self.node.allow_failure
 
     @property
@@ -101,8 +101,8 @@ class _Boxes:
         level = [top]
         while level:
             opened: list[TreeNode] = []
-            for cost, alike in groupby(sorted(level, key=_cost), key=_cost):
-                nodes = list(alike)
+            for cost, group in groupby(sorted(level, key=_cost), key=_cost):
+                nodes = list(group)
                 if cost * len(nodes) <= self.left:
                     self.left -= cost * len(nodes)
                     opened += nodes

@@ -2,7 +2,7 @@
 
 Tasks stand in layers, each behind all that it waits for (topological generations). Within a layer
 they stand in the author's order: a canvas is nested, so that order alone lets no two lines cross,
-except below callbacks. Many alike side by side, such as the members of a group, become a block.
+except below callbacks. Many with the same surroundings, such as members of a group, become a block.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ class Item:
 
     @property
     def is_block(self) -> bool:
-        """Whether the item is a frame around several boxes."""
+        """True if the item is a frame around several boxes."""
         return len(self.boxes) > 1
 
     @property
     def is_joint(self) -> bool:
-        """Whether the item is a point where many wait for many."""
+        """True if the item is a point where many wait for many."""
         return not self.boxes and self.width > 0
 
     @property
     def is_bend(self) -> bool:
-        """Whether the item is a point that a long line passes."""
+        """True if the item is a point that a long line passes."""
         return not self.boxes and not self.is_joint
 
 
@@ -72,9 +72,9 @@ class Line:
     start: Item
     end: Item
     may_fail: bool
-    """Whether the task at the end starts even if the one at the start fails."""
+    """True if the task at the end starts even if the one at the start fails."""
     sent: bool
-    """Whether the line leads from a task to one that it has sent and that nothing waits for."""
+    """True if the line leads from a task to one that it has sent and that nothing waits for."""
     critical: bool = False
 
 
@@ -134,11 +134,11 @@ def _senders(graph: Graph, root: Box) -> dict[Box, Box]:
 
 
 def _items(graph: Graph, root: Box) -> dict[Vertex, Item]:
-    def alike(box: Box) -> tuple[object, ...]:
+    def surroundings(box: Box) -> tuple[object, ...]:
         return box.parent, frozenset(graph.pred[box]), frozenset(graph.succ[box]), box.children
 
     item_of: dict[Vertex, Item] = {}
-    for _, group in groupby((box for box in root.walk() if box in graph), key=alike):
+    for _, group in groupby((box for box in root.walk() if box in graph), key=surroundings):
         run = list(group)
         for part in [run] if len(run) >= BLOCK else [[box] for box in run]:
             row = TALL if any(box.collapsed for box in part) else HEIGHT

@@ -33,7 +33,7 @@ class Layout:
 
     layers: Layers
     down: bool
-    """Whether the drawing runs down the page rather than to the right."""
+    """True if the drawing runs down the page rather than to the right."""
     width: float = 0
     height: float = 0
     edges: list[tuple[float, float]] = field(default_factory=list)
@@ -86,7 +86,7 @@ def _placed(layout: Layout) -> Layout:
             begin = round(at + (thick - along[item]) / 2, 1)
             beside = round(MARGIN + middle[item] - least - across[item] / 2, 1)
             item.x, item.y = (beside, begin) if down else (begin, beside)
-        # Lines that lead far to the side need room to bend.
+        # Lines that lead far to the side need space to bend.
         at = round(at + thick + BETWEEN + min(50.0, reach[layer[0].layer] / 12), 1)
     layout.width = max(item.x + item.width for item in items) + MARGIN
     layout.height = max(item.y + item.height for item in items) + MARGIN
@@ -122,17 +122,13 @@ def _across(drawn: Layers, layers: list[list[Item]], size: dict[Item, float]) ->
 
 
 def _strips(
-    root: Box,
-    at: float,
-    own: dict[Box, float],
-    first: dict[Box, Item],
-    middle: dict[Item, float],
+    root: Box, at: float, own: dict[Box, float], first: dict[Box, Item], middle: dict[Item, float]
 ) -> None:
     wide: dict[Box, float] = {}
     for box in reversed([*root.walk()]):
         above, below = _parts(box)
-        room = [own.get(box, 0.0), *(wide[child] for child in above)]
-        wide[box] = max(*room, _beside(wide[child] for child in below))
+        sizes = [own.get(box, 0.0), *(wide[child] for child in above)]
+        wide[box] = max(*sizes, _beside(wide[child] for child in below))
     stack = [(root, at)]
     while stack:
         box, at = stack.pop()

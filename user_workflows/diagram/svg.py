@@ -161,21 +161,21 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
         f'<rect class="uw-graph-box" x="{x:g}" y="{y:g}" {rect}/>',
         f'<path class="uw-graph-sign" transform="translate({x + 11:g} {y + 9:g})" '
         f'fill-rule="evenodd" d="{SIGNS[box.phase]}"/>',
-        _text(name, "uw-graph-name", x + 35, y, WIDTH - 43, 26, 21, letters=15),
+        _text(name, "uw-graph-name", x + 35, y, WIDTH - 43, 26, 21, em=15),
     ]
     for number, text in enumerate(_wrapped(state, (WIDTH - 43) / 12) if box.collapsed else [state]):
         top = y + 25 + 15 * number
-        parts.append(_text(text, "uw-graph-state", x + 35, top, WIDTH - 43, 18, 12, letters=12))
+        parts.append(_text(text, "uw-graph-state", x + 35, top, WIDTH - 43, 18, 12, em=12))
     parts += _bar(box, x, y + height)
     return "".join([*parts, "</a>"])
 
 
-def _wrapped(label: str, room: float) -> list[str]:
+def _wrapped(label: str, free: float) -> list[str]:
     """Return the label of a branch in two lines, broken behind a comma."""
     first, rest = "", label
     while rest:
         part, comma, after = rest.partition(", ")
-        if first and clip(first + part, room) != first + part:
+        if first and clip(first + part, free) != first + part:
             break
         first, rest = f"{first}{part}{comma}", after
     return [first.rstrip(), rest]
@@ -183,7 +183,7 @@ def _wrapped(label: str, room: float) -> list[str]:
 
 def _bar(box: Box, x: float, bottom: float) -> Iterator[str]:
     """Yield the bar of a branch, by phase, or of a task that runs, by steps."""
-    left, top, room = x + 8, bottom - 6, WIDTH - 16.0
+    left, top, free = x + 8, bottom - 6, WIDTH - 16.0
     if box.collapsed:
         shares = [(phase, box.counts[phase] / max(1, box.tasks)) for phase in BAR]
     elif box.phase in (Phase.RUNNING, Phase.RETRYING) and box_steps(box.node)[1] > 1:
@@ -194,25 +194,18 @@ def _bar(box: Box, x: float, bottom: float) -> Iterator[str]:
     for phase, share in shares:
         if share:
             # Even a tiny share stays visible.
-            width = round(max(share * room, 2.0), 1)
+            width = round(max(share * free, 2.0), 1)
             kind = f"uw-graph-part uw-graph-{phase.value.lower()}"
             yield f'<rect class="{kind}" x="{left:g}" y="{top:g}" width="{width:g}" height="3"/>'
             left = round(left + width, 1)
 
 
 def _text(
-    text: str,
-    kind: str,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    line: float,
-    letters: float = 12,
+    text: str, kind: str, x: float, y: float, width: float, height: float, dy: float, em: float = 12
 ) -> str:
     """Return a line of text in a view of its own, which cuts off what ``clip`` guessed wrong."""
     at = f'x="{width:g}" direction="rtl"' if right_to_left(text) else 'x="0"'
     return (
         f'<svg x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" aria-hidden="true">'
-        f'<text class="{kind}" y="{line:g}" {at}>{escape(clip(text, width / letters))}</text></svg>'
+        f'<text class="{kind}" y="{dy:g}" {at}>{escape(clip(text, width / em))}</text></svg>'
     )

@@ -34,14 +34,14 @@ def name_of(node: TreeNode) -> str:
     return clean(node.name) or gettext("(no name)")
 
 
-def clip(text: str, room: float) -> str:
-    """Return ``text`` cut to a width of about ``room`` em."""
+def clip(text: str, free: float) -> str:
+    """Return ``text`` cut to a width of about ``free`` em."""
     width, fits = 0.0, 0
     for length, char in enumerate(text, 1):
         width += _width(char)
-        if width <= room - 0.9:
+        if width <= free - 0.9:
             fits = length
-    return text if width <= room else text[:fits].rstrip() + "…"
+    return text if width <= free else text[:fits].rstrip() + "…"
 
 
 def _branch_label(box: Box) -> str:

@@ -50,7 +50,7 @@ class ArtifactItem:
 
     @property
     def is_long(self) -> bool:
-        """Whether the text is folded."""
+        """True if the text is folded."""
         return len(self.text) > SHORT or self.text.count("\n") > 4
 
 
@@ -68,19 +68,11 @@ class ArtifactSection:
     """The section of the page with the artifacts of a workflow."""
 
     groups: list[ArtifactGroup]
+    shown: int
     count: int
     errors: list[ArtifactGroup]
+    shown_errors: int
     error_count: int
-
-    @property
-    def shown(self) -> int:
-        """The number of artifacts that are shown."""
-        return sum(len(group.items) for group in self.groups)
-
-    @property
-    def shown_errors(self) -> int:
-        """The number of errors that are shown."""
-        return sum(len(group.items) for group in self.errors)
 
     @property
     def version(self) -> str:
@@ -98,9 +90,8 @@ def artifact_section(root: UserTaskStatus) -> ArtifactSection:
     plain, plain_count = _first_artifacts(found.exclude(name=ERROR_ARTIFACT))
     errors, error_count = _first_artifacts(found.filter(name=ERROR_ARTIFACT))
     paths = Paths(root, [artifact.status for artifact in [*plain, *errors]])
-    return ArtifactSection(
-        _grouped(plain, paths), plain_count, _grouped(errors, paths), error_count
-    )
+    groups, error_groups = _grouped(plain, paths), _grouped(errors, paths)
+    return ArtifactSection(groups, len(plain), plain_count, error_groups, len(errors), error_count)
 
 
 def _first_artifacts(artifacts: QuerySet[UserTaskArtifact]) -> tuple[list[Artifact], int]:

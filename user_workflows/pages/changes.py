@@ -1,6 +1,6 @@
-"""What an open page reads of a tree, by a few queries whose cost does not grow with hidden rows.
+"""The reads of an open page: a few queries, whose cost does not grow with what is hidden.
 
-The page says which rows it shows, and in which version. Rows are read again by their keys, their
+The page sends which rows it shows, and in which version. Rows are read again by their keys, their
 sums by one aggregate over the tree, and only those whose version differs are rendered. No clock
 is compared, so nothing is missed and nothing is sent twice.
 """
@@ -45,11 +45,8 @@ def artifact_counts(root: UserTaskStatus, pks: Collection[int] | None = None) ->
     Queries: 1.
     """
     found = UserTaskArtifact.objects.exclude(name=ERROR_ARTIFACT).order_by()
-    if pks is None:
-        found = found.filter(status__tree_id=root.tree_id)
-    else:
-        found = found.filter(status__in=pks)
-    return dict(found.values_list("status_id").annotate(Count("pk")))
+    is_wanted = Q(status__tree_id=root.tree_id) if pks is None else Q(status__in=pks)
+    return dict(found.filter(is_wanted).values_list("status_id").annotate(Count("pk")))
 
 
 def read_counts(node: UserTaskStatus) -> PhaseCounts:

@@ -93,23 +93,24 @@ class PhaseCounts:
     @property
     def waiting(self) -> int:
         """Tasks that have not started, and will."""
-        return sum(c.unsettled for phase, c in self.by_phase.items() if phase in WAITING)
+        return self._unsettled(WAITING)
 
     @property
     def running(self) -> int:
         """Tasks whose body may run at this moment."""
-        return sum(c.unsettled for phase, c in self.by_phase.items() if phase not in WAITING)
+        return self._unsettled(set(Phase) - WAITING)
 
     @property
     def stopping(self) -> int:
         """Tasks that were canceled and have not stopped yet."""
-        count = self.by_phase.get(Phase.CANCELED)
-        return count.unsettled if count else 0
+        return self._unsettled([Phase.CANCELED])
 
     @property
     def stoppable(self) -> int:
         """Tasks that a cancellation would end."""
-        phases = (Phase.PENDING, Phase.RUNNING, Phase.RETRYING)
+        return self._unsettled([Phase.PENDING, Phase.RUNNING, Phase.RETRYING])
+
+    def _unsettled(self, phases: Iterable[Phase]) -> int:
         return sum(self.by_phase[phase].unsettled for phase in phases if phase in self.by_phase)
 
     def segments(self) -> Iterator[tuple[str, float, float]]:
@@ -123,10 +124,10 @@ class PhaseCounts:
         for kind, phases in SEGMENTS.items():
             share = 0
             for count in (self.by_phase[phase] for phase in phases if phase in self.by_phase):
-                if not total:
-                    share += 0 if kind == "running" else count.tasks
+                if kind == "running":
+                    share += count.completed if total else 0
                 else:
-                    share += count.completed if kind == "running" else count.total
+                    share += count.total if total else count.tasks
             width = round(100 * share / (total or self.tasks() or 1), 2)
             yield kind, round(start, 2), width
             start += width

@@ -1,4 +1,4 @@
-"""What the script of an open page asks for: changes, and the children of a node."""
+"""The answers to the script of an open page: changes, and the children of a node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .artifacts import artifact_section
 from .base import Fragment
 from .counts import PhaseCounts
 from .failures import failure_context
-from .header import Header, worker_health, workflow_header
+from .header import Header, worker_health
 from .list_rows import ListRow
 from .tree_rows import TreeRow
 from .versions import etag, not_modified, shown_parts, shown_rows
@@ -36,7 +36,8 @@ class Rows(Fragment):
         view_state = ViewState.of(request.GET)
         visible = VisibleRows(top, view_state, at=at, artifacts=changes.artifact_counts(root))
         visible.close()
-        header = workflow_header(request.user, root, visible.counts, worker_health(top, at), at)
+        health, counts = worker_health(top, at), visible.counts
+        header = Header(node=root, at=at, counts=counts, health=health, user=request.user)
         visible.can_force = header.can_force
         try:
             wanted = UUID(request.GET.get("of", ""))
@@ -70,9 +71,10 @@ class Changes(Fragment):
         counts, rows = changes.read_rows(root, known, at)
         if not counts.tasks() and not UserTaskStatus.objects.filter(pk=root.pk).exists():
             raise Http404  # The workflow was deleted meanwhile.
-        header = workflow_header(
-            request.user, root, counts, snapshot.health, at, snapshot.artifacts
-        )
+        header = Header(
+            node=root, at=at, counts=counts, health=snapshot.health,
+            artifacts=snapshot.artifacts, user=request.user,
+        )  # fmt: skip
         for row in rows:
             row.can_force = header.can_force
         context = {"root": root, "summary": header, "is_own": root.user_id == request.user.pk}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ..conf import settings
@@ -12,8 +12,7 @@ from ..phases import WAITING, Phase
 from ..reports import formatting, labels
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
-from .counts import PhaseCounts
-from .icons import icon
+from .icons import ICONS
 from .node_summary import NodeSummary
 from .versions import digest
 
@@ -55,10 +54,15 @@ def worker_health(top: TreeNode, at: datetime) -> WorkerHealth:
 class Header(NodeSummary[UserTaskStatus]):
     """A whole workflow in a few words and one bar."""
 
+    user: object
     health: WorkerHealth
-    artifacts: int
-    may_cancel: bool
-    may_delete: bool
+    artifacts: int = 0
+    may_cancel: bool = field(init=False)
+    may_delete: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.may_cancel = may(self.user, "cancel", self.node)
+        self.may_delete = may(self.user, "delete", self.node)
 
     @property
     def tasks(self) -> int:
@@ -79,13 +83,13 @@ class Header(NodeSummary[UserTaskStatus]):
     def legend(self) -> list[dict[str, str]]:
         """The phases that tasks are in."""
         return [
-            {"kind": phase.value.lower(), "icon": icon(phase), "text": text}
-            for phase, _, text in labels.count_labels(self.counts.tasks_by_phase())
+            {"kind": phase.value.lower(), "icon": ICONS[phase], "text": text}
+            for phase, text in labels.count_labels(self.counts.tasks_by_phase()).items()
         ]
 
     @property
     def may_grow(self) -> bool:
-        """Whether tasks that run now may still add others."""
+        """True if tasks that run now may still add others."""
         return self.counts.stoppable > self.counts.waiting
 
     @property
@@ -110,11 +114,6 @@ class Header(NodeSummary[UserTaskStatus]):
         return seconds if seconds >= USUAL_WAIT.total_seconds() else None
 
     @property
-    def waiting_text(self) -> str:
-        """The time for which no worker has taken any task, as a label."""
-        return formatting.format_duration(self.waiting)
-
-    @property
     def stalled(self) -> str:
         """The label of stalled tasks: "no sign of life for 9 min 00 s"; empty if all is well."""
         since = self.health.stalled_since
@@ -124,19 +123,19 @@ class Header(NodeSummary[UserTaskStatus]):
 
     @property
     def can_cancel(self) -> bool:
-        """Whether the user may cancel, and there is something to cancel."""
+        """True if the user may cancel, and there is something to cancel."""
         return self.may_cancel and not self.is_settled and self.counts.stoppable > 0
 
     @property
     def can_force(self) -> bool:
-        """Whether the user may cancel, and canceled tasks do not stop."""
+        """True if the user may cancel, and canceled tasks do not stop."""
         since = self.health.stopping_since
         is_late = since is not None and self.at - since >= FORCE_AFTER
         return self.may_cancel and not self.is_settled and is_late
 
     @property
     def can_delete(self) -> bool:
-        """Whether the user may delete the workflow, and nothing runs in it any more."""
+        """True if the user may delete the workflow, and nothing runs in it any more."""
         return self.may_delete and self.is_settled
 
     @property
@@ -151,23 +150,3 @@ class Header(NodeSummary[UserTaskStatus]):
                 self.can_cancel, self.can_force, self.can_delete, self.artifacts > 0,
             )
         )  # fmt: skip
-
-
-def workflow_header(
-    user: object,
-    root: UserTaskStatus,
-    counts: PhaseCounts,
-    health: WorkerHealth,
-    at: datetime,
-    artifacts: int = 0,
-) -> Header:
-    """Return the header of a workflow with what ``user`` may do to it."""
-    return Header(
-        node=root,
-        at=at,
-        counts=counts,
-        health=health,
-        artifacts=artifacts,
-        may_cancel=may(user, "cancel", root),
-        may_delete=may(user, "delete", root),
-    )

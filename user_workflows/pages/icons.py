@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 
 from ..diagram.svg import SIGNS
-from ..phases import Phase
 
-_ICONS = {
+#: Icons, hidden from screen readers.
+ICONS = {
     phase: mark_safe(  # noqa: S308 - made of constants
         f'<svg class="uw-icon uw-icon-{phase.value.lower()}" viewBox="0 0 16 16" width="16" '
         f'height="16" aria-hidden="true" focusable="false">'
@@ -15,8 +15,3 @@ _ICONS = {
     )
     for phase, shape in SIGNS.items()
 }
-
-
-def icon(phase: Phase) -> SafeString:
-    """Return the icon of a phase, hidden from screen readers."""
-    return _ICONS[phase]

@@ -42,7 +42,7 @@ class ListRow(NodeSummary[UserTaskStatus]):
 
     @property
     def value_text(self) -> str:
-        """What a screen reader says of the bar."""
+        """The bar as a screen reader reads it out."""
         return f"{self.steps}, {self.state}"
 
     def segments(self) -> Iterator[tuple[str, float, float]]:

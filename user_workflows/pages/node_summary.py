@@ -1,4 +1,4 @@
-"""What the header, a row of the list and a row of the tree have in common."""
+"""The properties that the header, list rows and tree rows have in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..reports.formatting import format_duration
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
 from .counts import PhaseCounts
-from .icons import icon
+from .icons import ICONS
 
 
 class NodeColumns(NamedTuple):
@@ -78,16 +78,16 @@ class NodeSummary(Generic[N]):
     @property
     def icon(self) -> SafeString:
         """The icon of the phase."""
-        return icon(self.phase)
+        return ICONS[self.phase]
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing in the node can run any more."""
+        """True if nothing in the node can run any more."""
         return self.node.settled_at is not None
 
     @property
     def several(self) -> bool:
-        """Whether the node stands for more than one task."""
+        """True if the node stands for more than one task."""
         return self.counts.tasks() > 1
 
     @property
@@ -124,7 +124,7 @@ class NodeSummary(Generic[N]):
 
     @property
     def value_text(self) -> str:
-        """What a screen reader says of the bar."""
+        """The bar as a screen reader reads it out."""
         failed = self.counts.tasks([Phase.FAILED])
         return labels.progress_label(self.completed, self.total, failed)
 
@@ -140,5 +140,5 @@ class NodeSummary(Generic[N]):
 
     @property
     def is_ticking(self) -> bool:
-        """Whether the duration grows."""
+        """True if the duration grows."""
         return self.node.started_at is not None and not self.is_settled

@@ -30,11 +30,11 @@ class TreeRow(NodeSummary[TreeNode | NodeColumns]):
     toggle: str = ""
     """The query string that opens or closes the row without a script."""
     can_force: bool = False
-    """Whether tasks that were asked to stop have had their time to."""
+    """True if tasks that were asked to stop have had their time to."""
 
     @property
     def several(self) -> bool:
-        """Whether the node stands for more than one task."""
+        """True if the node stands for more than one task."""
         return self.children > 0 or self.node.node_type != NodeType.TASK
 
     @property
@@ -56,11 +56,11 @@ class TreeRow(NodeSummary[TreeNode | NodeColumns]):
     def summary(self) -> list[str]:
         """The tasks in a container, by phase."""
         counts = self.counts.tasks_by_phase() if self.several else {}
-        return [text for _, _, text in labels.count_labels(counts)]
+        return list(labels.count_labels(counts).values())
 
     @property
     def label(self) -> str:
-        """The whole row as a screen reader says it."""
+        """The whole row as a screen reader reads it out."""
         parts = [self.state]
         if self.several or self.total > 1:
             parts.append(self.value_text)
@@ -86,12 +86,12 @@ class TreeRow(NodeSummary[TreeNode | NodeColumns]):
 
     @property
     def is_stoppable(self) -> bool:
-        """Whether canceling the node would have an effect."""
+        """True if canceling the node would have an effect."""
         return self.counts.stoppable > 0
 
     @property
     def needs_force(self) -> bool:
-        """Whether only force can stop what still runs here."""
+        """True if only force can stop what still runs here."""
         return self.can_force and not self.is_stoppable and self.counts.stopping > 0
 
     @property

@@ -1,4 +1,4 @@
-"""What a user wants to see of a tree, as the address of the page says it."""
+"""The part of a tree that a user wants to see, as the address of the page gives it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ViewState:
 
     @property
     def is_filter(self) -> bool:
-        """Whether only some nodes are wanted."""
+        """True if only some nodes are wanted."""
         return bool(self.phase or self.search)
 
     def filter_query(self, phase: str | None = None) -> str:
@@ -102,7 +102,7 @@ class FilterLink:
     query: str
     is_chosen: bool
     is_shown: bool
-    """Whether the link would find something, or is in use."""
+    """True if the link would find something, or is in use."""
 
 
 def filter_context(view_state: ViewState, counts: PhaseCounts) -> dict[str, object]:

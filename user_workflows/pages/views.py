@@ -21,7 +21,7 @@ from . import changes
 from .artifacts import artifact_section
 from .base import Page
 from .failures import failure_context
-from .header import worker_health, workflow_header
+from .header import Header, worker_health
 from .list_rows import ListRow
 from .view_state import ViewState, filter_context
 from .visible_rows import VisibleRows
@@ -84,11 +84,12 @@ class DetailPage(Page):
         at = now()
         top = root.tree()
         artifacts = changes.artifact_counts(root)
-        health = worker_health(top, at)
         view_state = ViewState.of(request.GET)
         visible = VisibleRows(top, view_state, at=at, artifacts=artifacts)
-        count = sum(artifacts.values())
-        header = workflow_header(request.user, root, visible.counts, health, at, count)
+        header = Header(
+            node=root, at=at, counts=visible.counts, health=worker_health(top, at),
+            artifacts=sum(artifacts.values()), user=request.user,
+        )  # fmt: skip
         visible.can_force = header.can_force
         context = {
             "summary": header,

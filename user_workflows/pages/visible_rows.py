@@ -60,7 +60,7 @@ class VisibleRows:
         self.nodes = {node.pk: node for node in top.walk()}
         self._counts = counts_by_node(top)
         self._artifacts = artifacts
-        #: Whether tasks that were asked to stop have had their time to.
+        #: True if tasks that were asked to stop have had their time to.
         self.can_force = False
         #: The number of nodes that match the filter; None where there is none.
         self.found: int | None = None
@@ -119,7 +119,7 @@ class VisibleRows:
             after,
             next=self.view_state.page_query(children, after) if after else "",
             back=self.view_state.page_query(children, before) if start else "",
-            rest=[text for _, _, text in labels.count_labels(rest)],
+            rest=list(labels.count_labels(rest).values()),
         )
 
     def _start(self, children: list[TreeNode], after: UUID | None) -> int:

@@ -98,15 +98,14 @@ def count_label(phase: Phase, tasks: int) -> str:
     return _COUNTS[phase] % {"count": tasks, "n": format_number(tasks)}
 
 
-def count_labels(counts: Mapping[Phase, int]) -> list[tuple[Phase, int, str]]:
-    """Return the phases that have tasks, in ``PHASE_ORDER``, each with its number and label."""
-    found = [(phase, counts.get(phase, 0)) for phase in PHASE_ORDER]
-    return [(phase, tasks, count_label(phase, tasks)) for phase, tasks in found if tasks]
+def count_labels(counts: Mapping[Phase, int]) -> dict[Phase, str]:
+    """Return the labels of the phases that have tasks, in ``PHASE_ORDER``."""
+    return {phase: count_label(phase, counts[phase]) for phase in PHASE_ORDER if counts.get(phase)}
 
 
 def counts_label(counts: Mapping[Phase, int]) -> str:
     """Return the tasks by phase: "10 failed, 470 succeeded"."""
-    return ", ".join(label for _, _, label in count_labels(counts))
+    return ", ".join(count_labels(counts).values())
 
 
 def steps_label(completed: int, total: int) -> str:
@@ -118,13 +117,7 @@ def steps_label(completed: int, total: int) -> str:
 
 
 def progress_label(completed: int, total: int, failed: int) -> str:
-    """Return what a screen reader says of a bar: "46 of 92 steps, 1 failed".
-
-    Args:
-        completed: Steps done.
-        total: Steps in all.
-        failed: Failed tasks.
-    """
+    """Return the steps and failed tasks as screen readers get them: "46 of 92 steps, 1 failed"."""
     label = steps_label(completed, total) if total else gettext("No steps")
     return f"{label}, {count_label(Phase.FAILED, failed)}" if failed else label
 
@@ -161,12 +154,8 @@ _WILL_BE_TERMINATED = ngettext_lazy(
     "n",
 )
 _DOES_NOT_START = ngettext_lazy("%(n)d task will not start.", "%(n)d tasks will not start.", "n")
-_WAS_ASKED = ngettext_lazy(
-    "%(n)d running was asked to stop.", "%(n)d running were asked to stop.", "n"
-)
-_WAS_TERMINATED = ngettext_lazy(
-    "%(n)d running was terminated.", "%(n)d running were terminated.", "n"
-)
+_ASKED = ngettext_lazy("%(n)d running was asked to stop.", "%(n)d running were asked to stop.", "n")
+_TERMINATED = ngettext_lazy("%(n)d running was terminated.", "%(n)d running were terminated.", "n")
 _STAYS = ngettext_lazy("%(n)d had finished and stays.", "%(n)d had finished and stay.", "n")
 
 
@@ -189,7 +178,7 @@ def cancel_outcome(pending: int, running: int, finished: int = 0, *, force: bool
         finished: Tasks that had ended before, where they are to be mentioned.
         force: Whether running tasks were terminated.
     """
-    stopped = _WAS_TERMINATED if force else _WAS_ASKED
+    stopped = _TERMINATED if force else _ASKED
     first = gettext("Canceled.")
     if not pending and not running:
         first = gettext("Nothing was canceled: all of it had ended before.")

@@ -7,7 +7,7 @@ from django.utils.timezone import now
 
 from ..models import UserTaskStatus
 from ..pages.list_rows import ListRow
-from ..reports.formatting import format_number, format_size
+from ..reports.formatting import format_duration, format_number, format_size
 
 register = template.Library()
 
@@ -37,3 +37,4 @@ def uw_number(number: int) -> str:
 
 
 register.filter("uw_size", format_size)
+register.filter("uw_duration", format_duration)

@@ -71,9 +71,9 @@ class _Layout:
     state: int
     steps: int
     brief: bool
-    """Whether messages get one line each."""
+    """True if messages get one line each."""
     full: bool
-    """Whether the types of containers are spelt out."""
+    """True if the types of containers are spelt out."""
 
     @property
     def narrow(self) -> bool:

@@ -41,15 +41,15 @@ def clip(text: str, width: int, more: str = "…") -> str:
     """Return ``text`` cut to ``width`` terminal cells."""
     if cell_len(text) <= width:
         return text
-    kept, room = "", width - len(more)
+    kept, free = "", width - len(more)
     for char in text:
-        if cell_len(kept + char) > room:
+        if cell_len(kept + char) > free:
             break
         kept += char
     kept = kept.rstrip()
     if kept.count(ISOLATE) > kept.count(END):
         kept += END
-    return kept + more if room >= 0 else ""
+    return kept + more if free >= 0 else ""
 
 
 def wrap(text: str, width: int) -> list[str]:
