@@ -1,4 +1,4 @@
-"""Workflows in Django's admin: looked at, canceled, deleted; not edited, for workers write them."""
+"""Workflows in Django's admin: to view, cancel and delete; workers write them, so no edits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .maintenance.deletion import delete_workflow
 from .models import UserTaskArtifact, UserTaskStatus
 from .reports.artifact_links import safe_link
+from .reports.labels import cancel_outcome
 from .tree.nodes import TreeNode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from django.contrib.admin.views.main import ChangeList
     from django.db.models import QuerySet
     from django.http import HttpRequest
+    from django.utils.functional import _StrPromise
+    from django.utils.safestring import SafeString
 
     _StatusAdmin = admin.ModelAdmin[UserTaskStatus]
     _ArtifactAdmin = admin.ModelAdmin[UserTaskArtifact]
@@ -33,39 +38,42 @@ MAX_NODES = 500
 
 
 class PartFilter(admin.SimpleListFilter):
-    """Whole workflows, unless asked for all nodes."""
+    """A filter that shows whole workflows, or all nodes."""
 
     title = _("part")
     parameter_name = "part"
 
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
-        """What may be asked for beside the default."""
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, _StrPromise]]:
+        """Return the choice beside the default."""
         return [("all", _("All nodes"))]
 
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        """Roots, or all."""
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]
+    ) -> QuerySet[UserTaskStatus]:
+        """Return the roots, or all nodes."""
         return queryset if self.value() == "all" else queryset.filter(parent__isnull=True)
 
-    def choices(self, changelist: Any) -> Any:
-        """The default is what the query does without a parameter."""
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Yield the choices; the first is named after what the default shows."""
         default, *others = super().choices(changelist)
-        return [{**default, "display": _("Whole workflows")}, *others]
+        yield {**default, "display": _("Whole workflows")}
+        yield from others
 
 
 class _ReadOnly:
-    """What workers write to is not edited."""
+    """An admin without forms to add or change rows: workers write them."""
 
-    def has_add_permission(self, *args: Any) -> bool:
-        """Rows are made by submitting workflows."""
+    def has_add_permission(self, *args: object) -> bool:
+        """Return False: rows are made by submitting workflows."""
         return False
 
-    def has_change_permission(self, *args: Any) -> bool:
-        """A node that is edited behind the workers' backs no longer tells the truth."""
+    def has_change_permission(self, *args: object) -> bool:
+        """Return False: an edited node would no longer say what its worker does."""
         return False
 
 
 class ArtifactInline(_ReadOnly, _ArtifactInline):
-    """What the task of a node has left."""
+    """The artifacts of a node."""
 
     model = UserTaskArtifact
     fields = ("name", "content", "content_type", "size", "created")
@@ -74,20 +82,20 @@ class ArtifactInline(_ReadOnly, _ArtifactInline):
     can_delete = False
 
     @admin.display(description=_("content"))
-    def content(self, artifact: UserTaskArtifact) -> Any:
-        """A link to it, or the beginning of the text."""
+    def content(self, artifact: UserTaskArtifact) -> str:
+        """Return a link to the artifact, or the beginning of its text."""
         return _content(artifact)
 
 
-def _content(artifact: UserTaskArtifact) -> Any:
+def _content(artifact: UserTaskArtifact) -> str:
     if artifact.file:
         return format_html('<a href="{}">{}</a>', artifact.file.url, artifact.file.name)
-    if safe_link(artifact.url):
-        return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', *[artifact.url] * 2)
+    if url := safe_link(artifact.url):
+        return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', url, url)
     return artifact.text[:1000] or artifact.url
 
 
-def _progress_bar(completed: int, total: int) -> Any:
+def _progress_bar(completed: int, total: int) -> SafeString:
     return format_html(
         '<progress value="{}" max="{}"></progress> {}',
         min(completed, total), total or 1, f"{completed} / {total}",
@@ -96,7 +104,7 @@ def _progress_bar(completed: int, total: int) -> Any:
 
 @admin.register(UserTaskStatus)
 class StatusAdmin(_ReadOnly, _StatusAdmin):
-    """Workflows, the newest first; each with its tree."""
+    """The admin of workflows, the newest first, each with its tree."""
 
     list_display = ("name", "bar", "state_text", "user", "action", "subject", "created", "took")
     list_display_links = ("name",)
@@ -125,31 +133,31 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     readonly_fields = ("bar", "state_text", "took", "way", "tree", "uuid", "node_type", "phase")
 
     @admin.display(description=_("progress"))
-    def bar(self, status: UserTaskStatus) -> Any:
-        """A bar, and the steps in numbers; from the stored columns."""
+    def bar(self, status: UserTaskStatus) -> SafeString:
+        """Return a bar and the steps in numbers, from the stored columns."""
         return _progress_bar(status.completed_steps, status.total_steps)
 
     @admin.display(description=_("state"), ordering="state")
-    def state_text(self, status: UserTaskStatus) -> Any:
-        """In the reader's language."""
-        return status.state_text
+    def state_text(self, status: UserTaskStatus) -> str:
+        """Return the state in the reader's language."""
+        return str(status.state_text)
 
     @admin.display(description=_("duration"))
     def took(self, status: UserTaskStatus) -> str:
-        """From the start until it settled, or until now."""
+        """Return the time from the start until the node settled, or until now."""
         if status.started_at is None:
             return ""
         return timesince(status.started_at, status.settled_at or now())
 
     @admin.display(description=_("part of"))
-    def way(self, status: UserTaskStatus) -> Any:
-        """From the root to the node above this one. One query."""
-        above = status.get_ancestors()
-        return format_html_join(" / ", "{}", ((_link(node),) for node in above))
+    def way(self, status: UserTaskStatus) -> SafeString:
+        """Return links to the ancestors, from the root down. One query."""
+        links = ((_link(node),) for node in status.get_ancestors())
+        return format_html_join(" / ", "{}", links)
 
     @admin.display(description=_("nodes"))
-    def tree(self, status: UserTaskStatus) -> Any:
-        """All below this node, indented. One query."""
+    def tree(self, status: UserTaskStatus) -> SafeString:
+        """Return the subtree of the node, indented. One query."""
         top = status.tree()
         nodes = list(top.walk())
         rows = format_html_join(
@@ -169,63 +177,53 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
         return format_html("<table>{}</table>{}", rows, more)
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Whether the action to cancel is offered."""
+        """Return whether the user is offered the action to cancel."""
         return request.user.has_perm("user_workflows.cancel_usertaskstatus")
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only whole workflows are deleted."""
+    def has_delete_permission(
+        self, request: HttpRequest, obj: UserTaskStatus | None = None
+    ) -> bool:
+        """Return whether the user may delete this node: a whole workflow, never a part of one."""
         if obj is not None and obj.parent_id is not None:
             return False
         return super().has_delete_permission(request, obj)
 
     @admin.action(description=_("Cancel selected workflows"), permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]) -> None:
-        """Cancels them, and says what that did."""
+        """Cancel the selected workflows, and say what that did."""
         pending = running = 0
         for status in queryset:
             done = status.cancel()
             pending, running = pending + done.pending, running + done.running
-        self.message_user(
-            request,
-            ngettext(
-                "%(pending)d task will not start.", "%(pending)d tasks will not start.", pending
-            )
-            % {"pending": pending}
-            + " "
-            + ngettext(
-                "%(running)d running task was asked to stop.",
-                "%(running)d running tasks were asked to stop.",
-                running,
-            )
-            % {"running": running},
-            messages.SUCCESS,
-        )
+        self.message_user(request, cancel_outcome(pending, running), messages.SUCCESS)
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """The workflows by name, all below them by number: there may be thousands."""
+    def get_deleted_objects(
+        self, objs: Sequence[UserTaskStatus] | QuerySet[UserTaskStatus], request: HttpRequest
+    ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
+        """Return the workflows by name, but all below them by number: there may be thousands."""
         _, counts, _, protected = super().get_deleted_objects(objs, request)
         allowed = all(self.has_delete_permission(request, status) for status in objs)
         refused = set() if allowed else {self.opts.verbose_name}
         return [status.name for status in objs], counts, refused, protected
 
     def delete_model(self, request: HttpRequest, obj: UserTaskStatus) -> None:
-        """Deletes a workflow; one that is open is canceled first."""
+        """Delete a workflow; an open one is canceled first."""
         delete_workflow(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]) -> None:
-        """Deletes the selected workflows."""
+        """Delete the selected workflows."""
         for status in queryset:
             self.delete_model(request, status)
 
 
-def _link(node: UserTaskStatus | TreeNode) -> Any:
+def _link(node: UserTaskStatus | TreeNode) -> SafeString:
     address = reverse("admin:user_workflows_usertaskstatus_change", args=[node.pk])
     return format_html('<a href="{}">{}</a>', address, node.name)
 
 
 @admin.register(UserTaskArtifact)
 class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
-    """What tasks have left, the newest first."""
+    """The admin of artifacts, the newest first."""
 
     list_display = ("name", "status_name", "content_type", "size", "created")
     list_filter = ("name", "content_type", "created")
@@ -238,17 +236,17 @@ class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
 
     @admin.display(description=_("task"), ordering="status__name")
     def status_name(self, artifact: UserTaskArtifact) -> str:
-        """Of the node that it is of."""
+        """Return the name of the artifact's node."""
         return str(artifact.status.name)
 
     @admin.display(description=_("task"))
-    def status_link(self, artifact: UserTaskArtifact) -> Any:
-        """The node that it is of."""
+    def status_link(self, artifact: UserTaskArtifact) -> SafeString:
+        """Return a link to the artifact's node."""
         return _link(artifact.status)
 
     @admin.display(description=_("content"))
-    def content(self, artifact: UserTaskArtifact) -> Any:
-        """A link to it, or the beginning of the text."""
+    def content(self, artifact: UserTaskArtifact) -> str:
+        """Return a link to the artifact, or the beginning of its text."""
         return _content(artifact)
 
 

@@ -24,7 +24,7 @@ def root(people: Any) -> UserTaskStatus:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_who_is_not_logged_in_is_sent_to_do_so(name: str, root: Any, client_of: Any) -> None:
+def test_an_anonymous_user_is_redirected_to_the_login(name: str, root: Any, client_of: Any) -> None:
     answer = client_of(None).get(address(root, name))
     assert answer.status_code == 302
     assert answer["Location"].startswith("/accounts/login/?next=")
@@ -32,7 +32,7 @@ def test_who_is_not_logged_in_is_sent_to_do_so(name: str, root: Any, client_of: 
 
 
 @pytest.mark.parametrize("name", [*PAGES, *FRAGMENTS])
-def test_other_peoples_workflows_do_not_exist(
+def test_a_workflow_of_another_user_is_not_found(
     name: str, people: Any, root: Any, client_of: Any
 ) -> None:
     answer = client_of(people.other).get(address(root, name), {"of": root.uuid})
@@ -42,19 +42,19 @@ def test_other_peoples_workflows_do_not_exist(
 
 
 @pytest.mark.parametrize("name", FRAGMENTS)
-def test_a_script_learns_that_its_user_is_logged_out(name: str, root: Any, client_of: Any) -> None:
+def test_a_fragment_for_an_anonymous_user_answers_401(name: str, root: Any, client_of: Any) -> None:
     assert client_of(None).get(address(root, name)).status_code == 401
     assert client_of(None).get(reverse("user_workflows:list_changes")).status_code == 401
 
 
-def test_others_can_neither_cancel_nor_delete(people: Any, root: Any, client_of: Any) -> None:
+def test_other_users_can_neither_cancel_nor_delete(people: Any, root: Any, client_of: Any) -> None:
     for name in ("cancel", "delete"):
         assert client_of(people.other).post(address(root, name)).status_code == 404
         assert client_of(None).post(address(root, name)).status_code == 302
     assert pages_of(root).phase == Phase.PENDING
 
 
-def test_staff_see_it_and_are_told_that_they_may_not_touch_it(
+def test_staff_can_view_and_are_refused_actions_with_a_message(
     people: Any, root: Any, client_of: Any
 ) -> None:
     client = client_of(people.staff)
@@ -98,14 +98,16 @@ class OnlyMailings(BaseFilterBackend):
         return queryset.filter(action="mail")
 
 
-def test_the_sites_own_filter_decides_what_exists(settings: Any, root: Any, client: Client) -> None:
+def test_status_filters_of_the_site_decide_what_exists(
+    settings: Any, root: Any, client: Client
+) -> None:
     settings.USER_WORKFLOWS_STATUS_FILTERS = ["tests.pages.test_access.OnlyMailings"]
     assert client.get(address(root)).status_code == 404
     assert "Night Sky" not in client.get("/tasks/").content.decode()
 
 
 @pytest.mark.parametrize("name", ["cancel", "delete"])
-def test_actions_are_safe_from_other_sites(name: str, people: Any, root: Any) -> None:
+def test_an_action_without_a_csrf_token_is_refused(name: str, people: Any, root: Any) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(people.owner)
     assert client.post(address(root, name)).status_code == 403
@@ -114,7 +116,7 @@ def test_actions_are_safe_from_other_sites(name: str, people: Any, root: Any) ->
     assert client.post(address(root, name), {"csrfmiddlewaretoken": token}).status_code != 403
 
 
-def test_looking_changes_nothing(people: Any, client: Client) -> None:
+def test_a_get_request_changes_nothing(people: Any, client: Client) -> None:
     root = midway(people.owner)
     before = list(UserTaskStatus.objects.order_by("pk").values())
     for name in (*PAGES, *FRAGMENTS):
@@ -124,7 +126,9 @@ def test_looking_changes_nothing(people: Any, client: Client) -> None:
     assert list(UserTaskStatus.objects.order_by("pk").values()) == before
 
 
-def test_only_what_has_ended_can_be_deleted(people: Any, root: Any, client: Client) -> None:
+def test_a_workflow_can_be_deleted_only_when_it_has_ended(
+    people: Any, root: Any, client: Client
+) -> None:
     assert address(root, "delete") not in page(client, root)
     answer = client.post(address(root, "delete"))
     assert answer.status_code == 409 and "Cancel it first" in answer.content.decode()

@@ -33,7 +33,7 @@ def without_place(row: str) -> str:
     return re.sub(r' data-uw-elapsed="[^"]*">[^<]*<', "><", row)
 
 
-def test_nothing_changed(people: Any, client: Client) -> None:
+def test_an_unchanged_workflow_sends_nothing_and_then_304(people: Any, client: Client) -> None:
     for root in (export(people.owner), midway(people.owner), scenes.failed(people.owner)):
         html = page(client, root)
         answer = asked(client, root, html)
@@ -44,7 +44,7 @@ def test_nothing_changed(people: Any, client: Client) -> None:
         assert again.status_code == 304
 
 
-def test_a_step_is_told_on_its_row_and_on_all_above(people: Any, client: Client) -> None:
+def test_a_step_changes_its_row_and_those_of_all_ancestors(people: Any, client: Client) -> None:
     root = midway(people.owner)
     html = page(client, root)
     tag = asked(client, root, html)["ETag"]
@@ -57,7 +57,7 @@ def test_a_step_is_told_on_its_row_and_on_all_above(people: Any, client: Client)
     assert set(told["parts"]) == {"header"} and "28 of 53 steps" in text(told["parts"]["header"])
 
 
-def test_a_delta_says_what_the_whole_page_says(people: Any, client: Client) -> None:
+def test_a_delta_holds_the_same_html_as_the_whole_page(people: Any, client: Client) -> None:
     root = midway(people.owner)
     html = page(client, root)
     end(root, "Render The Moon", phase=Phase.FAILED, message="no moon")
@@ -86,7 +86,7 @@ def test_a_delta_says_what_the_whole_page_says(people: Any, client: Client) -> N
     assert "Galaxies &amp; more" in told["rows"][str(renamed.uuid)]
 
 
-def test_the_choices_of_a_narrowed_page_stay_narrowed(people: Any, client: Client) -> None:
+def test_filter_links_of_a_filtered_page_keep_the_search(people: Any, client: Client) -> None:
     root = midway(people.owner)
     html = page(client, root, phase="running", q="render")
     found = re.search(r'data-uw-live="([^"]*)"', html)
@@ -97,7 +97,7 @@ def test_the_choices_of_a_narrowed_page_stay_narrowed(people: Any, client: Clien
     assert "?phase=failed&amp;q=render" in told["parts"]["choices"]
 
 
-def test_the_end_is_told(people: Any, client: Client) -> None:
+def test_the_end_of_a_workflow_is_sent_as_settled(people: Any, client: Client) -> None:
     root = midway(people.owner)
     html = page(client, root)
     scenes.settled(root)
@@ -106,7 +106,9 @@ def test_the_end_is_told(people: Any, client: Client) -> None:
     assert asked(client, root, page(client, root)).json()["rows"] == {}
 
 
-def test_only_what_is_shown_is_told(people: Any, client: Client) -> None:
+def test_a_change_in_a_hidden_row_is_sent_only_in_the_sums_above(
+    people: Any, client: Client
+) -> None:
     root = many(60, people.owner, size=2)
     html = page(client, root)
     begin(root, "Part 3.0")
@@ -115,7 +117,7 @@ def test_only_what_is_shown_is_told(people: Any, client: Client) -> None:
     assert "1 running" in text(told[str(part(root, "Mail all students").uuid)])
 
 
-def test_force_is_offered_when_time_has_passed(people: Any, client: Client) -> None:
+def test_force_is_offered_when_canceled_tasks_do_not_stop(people: Any, client: Client) -> None:
     root = scenes.canceled(people.owner)
     html = page(client, root)
     UserTaskStatus.objects.filter(phase=Phase.CANCELED).update(
@@ -126,7 +128,7 @@ def test_force_is_offered_when_time_has_passed(people: Any, client: Client) -> N
     assert "Force stop" in told["rows"][str(part(root, "Render The Moon").uuid)]
 
 
-def test_silence_and_what_a_task_leaves_are_told(people: Any, client: Client) -> None:
+def test_a_stalled_task_and_a_new_artifact_change_the_row(people: Any, client: Client) -> None:
     root = midway(people.owner)
     html = page(client, root)
     task = part(root, "Render Planets")
@@ -142,7 +144,9 @@ def test_silence_and_what_a_task_leaves_are_told(people: Any, client: Client) ->
     assert "1 result" in text(told["rows"][str(task.uuid)]) and "header" not in told["parts"]
 
 
-def test_rows_that_are_gone_and_workflows_that_are(people: Any, client: Client) -> None:
+def test_deleted_rows_are_sent_as_gone_and_a_deleted_workflow_is_404(
+    people: Any, client: Client
+) -> None:
     root = midway(people.owner)
     html = page(client, root)
     gone = part(root, "Deep sky")
@@ -152,7 +156,7 @@ def test_rows_that_are_gone_and_workflows_that_are(people: Any, client: Client) 
     assert asked(client, root, html).status_code == 404
 
 
-def test_rows_of_another_workflow_are_not_told(people: Any, client: Client) -> None:
+def test_rows_of_another_workflow_are_not_sent(people: Any, client: Client) -> None:
     root, other = midway(people.owner), midway(people.other)
     query = {"rows": f"{part(other, 'Planets').uuid.hex}.0"}
     assert client.get(address(root, "changes"), query).json()["rows"] == {}

@@ -30,7 +30,7 @@ def deep(people: Any) -> UserTaskStatus:
     return submission.store_plan(plan, user_id=people.owner.pk)
 
 
-def test_it_is_stored_renumbered_and_grown(deep: UserTaskStatus) -> None:
+def test_a_deep_tree_can_be_stored_renumbered_and_extended(deep: UserTaskStatus) -> None:
     with tree_lock(deep.tree_id):
         integrity.renumber_tree(deep.tree_id)
     last = UserTaskStatus.objects.get(name="the last")
@@ -40,11 +40,15 @@ def test_it_is_stored_renumbered_and_grown(deep: UserTaskStatus) -> None:
 
 
 @pytest.mark.parametrize("page", ["detail", "graph", "changes", "cancel"])
-def test_its_pages(page: str, deep: UserTaskStatus, client: Client) -> None:
+def test_the_pages_of_a_deep_tree_are_shown(
+    page: str, deep: UserTaskStatus, client: Client
+) -> None:
     assert client.get(address(deep, page)).status_code == 200
 
 
 @pytest.mark.parametrize("what", ["detail", "tree", "graph", "failures", "artifacts"])
 @pytest.mark.parametrize("query", [{}, {"since": 0}, {"as": "mermaid"}])
-def test_its_answers(what: str, query: Any, deep: UserTaskStatus, client: Client) -> None:
+def test_the_rest_api_answers_for_a_deep_tree(
+    what: str, query: Any, deep: UserTaskStatus, client: Client
+) -> None:
     assert client.get(url(deep, what, **query)).status_code == 200

@@ -31,7 +31,7 @@ def test_a_small_workflow_is_all_open(people: Any, client: Client) -> None:
     assert 'aria-level="3" aria-posinset="2" aria-setsize="2"' in html
 
 
-def test_a_workflow_of_one_task(people: Any, client: Client) -> None:
+def test_a_workflow_of_one_task_is_one_row(people: Any, client: Client) -> None:
     root = stored(leaf("alone", total_steps=4), people.owner)
     begin(root, "alone", done=1)
     html = page(client, root)
@@ -42,7 +42,7 @@ def test_a_workflow_of_one_task(people: Any, client: Client) -> None:
     assert "Canceling (still running)" in text(page(client, root))
 
 
-def test_half_way(people: Any, client: Client) -> None:
+def test_a_running_workflow_shows_counts_steps_and_an_estimate(people: Any, client: Client) -> None:
     html = page(client, midway(people.owner))
     words = text(html)
     assert "In Progress" in words and "27 of 53 steps" in words and "50 %" in words
@@ -70,7 +70,7 @@ def test_failures_come_first_with_what_they_prevented(people: Any, client: Clien
     assert link in html
 
 
-def test_failures_are_capped_with_the_true_total(people: Any, client: Client) -> None:
+def test_many_failures_are_capped_with_the_true_total(people: Any, client: Client) -> None:
     root = many(20, people.owner)
     for i in range(12):
         begin(root, f"Mail {i}")
@@ -80,7 +80,9 @@ def test_failures_are_capped_with_the_true_total(people: Any, client: Client) ->
     assert "reason 9." in words.split("Results")[0] and "reason 11." not in words.split("Steps")[0]
 
 
-def test_canceling_says_what_still_runs_and_then_offers_force(people: Any, client: Client) -> None:
+def test_a_canceled_workflow_counts_what_still_runs_and_then_offers_force(
+    people: Any, client: Client
+) -> None:
     root = scenes.canceled(people.owner)
     html = page(client, root)
     assert "Canceling (2 still running)" in text(html)
@@ -95,7 +97,9 @@ def test_canceling_says_what_still_runs_and_then_offers_force(people: Any, clien
     assert "2 tasks that were asked to stop and still run will be ended at once" in question
 
 
-def test_the_cancel_page_has_the_true_counts_and_cancels(people: Any, client: Client) -> None:
+def test_the_cancel_page_counts_what_it_will_do_and_then_cancels(
+    people: Any, client: Client
+) -> None:
     root = midway(people.owner)
     words = text(page(client, root, "cancel"))
     assert "9 pending tasks will not start." in words
@@ -117,7 +121,7 @@ def test_a_branch_is_canceled_alone(people: Any, client: Client) -> None:
     assert "3 pending tasks will not start." in words
     assert "A part of Export Watching the Night Sky" in words
     answer = client.post(address(branch, "cancel"), headers={"Accept": "application/json"})
-    assert answer.json() == {"said": "Canceled. 3 tasks will not start."}
+    assert answer.json() == {"message": "Canceled. 3 tasks will not start."}
     assert part(root, "Render Deep sky").phase == Phase.CANCELED
     assert part(root, "Render Planets").phase == Phase.RUNNING
     answer = client.post(address(branch, "cancel"))
@@ -125,7 +129,9 @@ def test_a_branch_is_canceled_alone(people: Any, client: Client) -> None:
     assert "Nothing was canceled: all of it had ended before." in text(page(client, root))
 
 
-def test_waiting_for_a_worker(people: Any, client: Client) -> None:
+def test_a_workflow_that_no_worker_takes_says_how_long_it_waits(
+    people: Any, client: Client
+) -> None:
     root = export(people.owner)
     assert "Waiting for a worker" not in text(page(client, root))
     UserTaskStatus.objects.update(created=now() - timedelta(minutes=3))
@@ -134,7 +140,7 @@ def test_waiting_for_a_worker(people: Any, client: Client) -> None:
     assert "Waiting for a worker" not in text(page(client, root))
 
 
-def test_a_silent_task_is_told(people: Any, client: Client) -> None:
+def test_a_stalled_task_is_reported_in_row_and_header(people: Any, client: Client) -> None:
     root = midway(people.owner)
     silent = UserTaskStatus.objects.filter(pk=part(root, "Render Planets").pk)
     silent.update(last_seen_at=now() - timedelta(minutes=9, seconds=5))
@@ -145,7 +151,7 @@ def test_a_silent_task_is_told(people: Any, client: Client) -> None:
     assert "no sign of life" not in text(page(client, root))
 
 
-def test_partly_succeeded(people: Any, client: Client) -> None:
+def test_a_workflow_with_an_allowed_failure_succeeded_in_part(people: Any, client: Client) -> None:
     root = stored(node("group", leaf("a"), leaf("b", allow_failure=True), name="g"), people.owner)
     begin(root, "a", "b")
     end(root, "b", phase=Phase.FAILED, message="no ink")
@@ -155,7 +161,7 @@ def test_partly_succeeded(people: Any, client: Client) -> None:
     assert "1 task failed, as was allowed" in words
 
 
-def test_an_empty_group(people: Any, client: Client) -> None:
+def test_an_empty_group_says_that_it_has_no_tasks(people: Any, client: Client) -> None:
     root = stored(node("group", name="Nothing"), people.owner)
     html = page(client, root)
     assert "it has no tasks" in text(html)
@@ -163,7 +169,7 @@ def test_an_empty_group(people: Any, client: Client) -> None:
     assert bar and "aria-valuenow" not in bar[0] and 'aria-valuetext="No steps"' in bar[0]
 
 
-def test_clocks_that_differ_show_no_negative_time(people: Any, client: Client) -> None:
+def test_a_start_in_the_future_shows_no_negative_time(people: Any, client: Client) -> None:
     root = midway(people.owner)
     UserTaskStatus.objects.update(
         started_at=now() + timedelta(minutes=5), last_seen_at=now() + timedelta(minutes=5)
@@ -172,7 +178,7 @@ def test_clocks_that_differ_show_no_negative_time(people: Any, client: Client) -
     assert "running for 0.0 s" in text(html) and 'data-uw-elapsed="-' not in html
 
 
-def test_nothing_is_injected_from_anywhere(people: Any, client: Client, settings: Any) -> None:
+def test_markup_in_any_text_is_escaped(people: Any, client: Client, settings: Any) -> None:
     root = stored(
         node("chain", leaf("one"), leaf("two"), leaf("three"), name=EVIL),
         people.owner,
@@ -207,7 +213,7 @@ def test_nothing_is_injected_from_anywhere(people: Any, client: Client, settings
     assert "<script>alert" not in said
 
 
-def test_nothing_is_inline(people: Any, client: Client) -> None:
+def test_pages_have_no_inline_scripts_or_styles(people: Any, client: Client) -> None:
     root = scenes.failed(people.owner)
     for name in ("detail", "cancel", "graph"):
         html = page(client, root, name)
@@ -216,7 +222,7 @@ def test_nothing_is_inline(people: Any, client: Client) -> None:
         assert not re.search(r'(src|href)="(https?:)?//(?!example\.com)', html)
 
 
-def test_long_and_right_to_left_names(people: Any, client: Client) -> None:
+def test_long_and_right_to_left_names_are_shown_whole(people: Any, client: Client) -> None:
     long, arabic = "x" * 128, "تصدير الدورة"
     root = stored(node("chain", leaf(long), leaf(arabic), name=long), people.owner)
     html = page(client, root)
@@ -227,7 +233,7 @@ def test_long_and_right_to_left_names(people: Any, client: Client) -> None:
 # -- artifacts ------------------------------------------------------------------------------------
 
 
-def test_artifacts_are_grouped_and_each_can_be_had(people: Any, client: Client) -> None:
+def test_artifacts_are_grouped_by_path_and_can_be_downloaded(people: Any, client: Client) -> None:
     root = midway(people.owner)
     task = part(root, "Pack Getting started")
     task.add_artifact("Archive", file=ContentFile(b"12345", name="chapter.zip"))
@@ -243,7 +249,7 @@ def test_artifacts_are_grouped_and_each_can_be_had(people: Any, client: Client) 
     assert b"".join(archive)[:2] == b"PK"  # type: ignore[arg-type]
 
 
-def test_artifacts_are_capped_with_the_true_total(people: Any, client: Client) -> None:
+def test_many_artifacts_are_capped_with_the_true_total(people: Any, client: Client) -> None:
     root = export(people.owner)
     task = part(root, "Read the course")
     for i in range(55):
@@ -254,7 +260,7 @@ def test_artifacts_are_capped_with_the_true_total(people: Any, client: Client) -
     assert "1 error message" in words
 
 
-def test_no_artifacts(people: Any, client: Client) -> None:
+def test_a_workflow_without_artifacts_says_so(people: Any, client: Client) -> None:
     root = export(people.owner)
     assert "Nothing yet." in text(page(client, root))
     root = scenes.settled(root)
@@ -264,7 +270,7 @@ def test_no_artifacts(people: Any, client: Client) -> None:
 # -- large trees ----------------------------------------------------------------------------------
 
 
-def test_of_five_hundred_one_level_and_the_ways_to_what_matters(
+def test_a_large_workflow_opens_one_level_and_the_paths_to_failed_and_running_tasks(
     people: Any, client: Client
 ) -> None:
     root = many(100, people.owner, size=5)
@@ -279,7 +285,7 @@ def test_of_five_hundred_one_level_and_the_ways_to_what_matters(
     assert "5 pending" in text(html)  # In place of the parts of a closed batch.
 
 
-def test_pages_and_branches_open_by_links_alone(people: Any, client: Client) -> None:
+def test_pages_and_branches_open_without_a_script(people: Any, client: Client) -> None:
     root = many(120, people.owner, size=2)
     html = page(client, root)
     assert "Batch 0" not in shown(html)
@@ -305,7 +311,7 @@ def test_pages_and_branches_open_by_links_alone(people: Any, client: Client) -> 
     assert "Batch 50" not in shown(html)
 
 
-def test_the_way_to_a_node_is_open(people: Any, client: Client) -> None:
+def test_a_link_to_a_node_opens_the_path_to_it(people: Any, client: Client) -> None:
     root = many(120, people.owner, size=2)
     goal = part(root, "Part 70.1")
     answer = client.get(address(goal))
@@ -315,7 +321,9 @@ def test_the_way_to_a_node_is_open(people: Any, client: Client) -> None:
     assert goal.get_absolute_url() == f"{address(root)}#node-{goal.uuid}"
 
 
-def test_filter_by_phase_and_search_by_name(people: Any, client: Client) -> None:
+def test_a_filter_by_phase_or_name_shows_matches_and_their_ancestors(
+    people: Any, client: Client
+) -> None:
     root = scenes.failed(people.owner)
     html = page(client, root, phase="failed")
     assert shown(html)[-1] == "Render Planets" and "Read the course" not in shown(html)
@@ -331,7 +339,7 @@ def test_filter_by_phase_and_search_by_name(people: Any, client: Client) -> None
     )
 
 
-def test_the_number_of_queries_does_not_depend_on_the_size(people: Any, client: Client) -> None:
+def test_a_larger_workflow_costs_no_more_queries(people: Any, client: Client) -> None:
     counts = []
     for size in (5, 60):
         root = many(size, people.owner, size=2)
@@ -347,7 +355,9 @@ def test_the_number_of_queries_does_not_depend_on_the_size(people: Any, client: 
     assert counts[0][0] <= 12 and counts[0][1] <= 16
 
 
-def test_without_the_pages_the_address_says_what_is_missing(people: Any, settings: Any) -> None:
+def test_an_address_without_the_pages_included_names_what_is_missing(
+    people: Any, settings: Any
+) -> None:
     root = export(people.owner)
     settings.ROOT_URLCONF = "user_workflows.urls"
     with pytest.raises(ImproperlyConfigured, match=r"user_workflows\.pages\.urls"):

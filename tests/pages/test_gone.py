@@ -45,7 +45,9 @@ def asked(what: str, root: UserTaskStatus) -> tuple[str, str]:
         *(f"api {name}" for name in [*API, "cancel"]),
     ],
 )  # fmt: skip
-def test_a_workflow_that_is_deleted_meanwhile(what: str, people: Any, client: Client) -> None:
+def test_a_workflow_deleted_before_any_statement_of_a_request_is_no_error(
+    what: str, people: Any, client: Client
+) -> None:
     for at in range(1, MANY):
         root = midway(people.owner)
         method, url = asked(what, root)

@@ -33,12 +33,12 @@ def some(user: Any, count: int) -> None:
         )
 
 
-def test_nothing_started_and_nothing_found(client: Client) -> None:
+def test_an_empty_list_tells_nothing_started_from_nothing_found(client: Client) -> None:
     assert "You have not started anything yet." in listed(client)
     assert "None of your tasks is like that." in listed(client, q="x")
 
 
-def test_newest_first_and_page_by_page(people: Any, client: Client) -> None:
+def test_the_list_is_paged_with_the_newest_first(people: Any, client: Client) -> None:
     some(people.owner, 30)
     words = text(listed(client))
     assert "Task 029" in words and "Task 005" in words and "Task 004" not in words
@@ -49,7 +49,7 @@ def test_newest_first_and_page_by_page(people: Any, client: Client) -> None:
     assert "q=Task&amp;page=2" in listed(client, q="Task")
 
 
-def test_by_phase_subject_and_words(people: Any, client: Client) -> None:
+def test_the_list_is_filtered_by_phase_subject_and_search(people: Any, client: Client) -> None:
     some(people.owner, 4)
     scenes.failed(people.owner)
     scenes.settled(scenes.export(people.owner))
@@ -62,7 +62,7 @@ def test_by_phase_subject_and_words(people: Any, client: Client) -> None:
     assert "Task 002" in words and "Task 001" not in words
 
 
-def test_as_many_queries_for_one_as_for_many(people: Any, client: Client) -> None:
+def test_a_longer_list_costs_no_more_queries(people: Any, client: Client) -> None:
     some(people.owner, 1)
     with queries() as one:
         listed(client)
@@ -74,7 +74,7 @@ def test_as_many_queries_for_one_as_for_many(people: Any, client: Client) -> Non
         client.get("/tasks/changes/", known(html))
 
 
-def test_rows_are_told_when_they_change(people: Any, client: Client) -> None:
+def test_changed_rows_of_the_list_are_sent(people: Any, client: Client) -> None:
     root = midway(people.owner)
     some(people.owner, 2)
     html = listed(client)
@@ -90,7 +90,7 @@ def test_rows_are_told_when_they_change(people: Any, client: Client) -> None:
     assert client.get("/tasks/changes/", known(html)).json()["gone"] == [str(root.uuid)]
 
 
-def test_the_tag_shows_one_live_bar_anywhere(people: Any, client: Client) -> None:
+def test_the_template_tag_shows_a_live_bar_on_any_page(people: Any, client: Client) -> None:
     root = midway(people.owner)
     template = Template(
         "{% load user_workflows %}{% workflow_assets %}{% workflow_progress status %}"
@@ -110,12 +110,12 @@ def test_the_tag_shows_one_live_bar_anywhere(people: Any, client: Client) -> Non
     assert "data-uw-settled" in settled and part(root, "Notify").is_settled
 
 
-def test_a_search_may_hold_what_no_name_can(people: Any, client: Client) -> None:
+def test_a_search_with_a_null_character_ignores_it(people: Any, client: Client) -> None:
     some(people.owner, 2)
     assert "Task 001" in text(listed(client, q="Task\0 001"))
 
 
-def test_links_to_pages_are_the_same_in_all_languages(
+def test_page_links_have_plain_numbers_in_every_language(
     people: Any, client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = "de", True

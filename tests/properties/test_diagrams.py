@@ -102,7 +102,7 @@ def test_no_two_boxes_overlap_and_all_are_in_the_picture(top: TreeNode) -> None:
 
 
 @given(trees)
-def test_lines_lead_from_each_task_to_what_waits_for_it(top: TreeNode) -> None:
+def test_lines_lead_from_each_task_to_those_that_wait_for_it(top: TreeNode) -> None:
     drawn = placed(boxes(top))
     home = {box.node: item for item in drawn.layers.items for box in item.boxes}
     ways: nx.DiGraph[Any] = nx.DiGraph()

@@ -56,7 +56,7 @@ def test_the_list_has_whole_workflows_with_bars(admin: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_the_list_costs_the_same_however_long_it_is(admin: Any) -> None:
+def test_a_longer_list_costs_no_more_queries(admin: Any) -> None:
     export()
     admin.get(LIST)  # What is read only once, like content types.
     with queries() as few:
@@ -68,7 +68,7 @@ def test_the_list_costs_the_same_however_long_it_is(admin: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_a_node_shows_its_tree_and_its_way_and_takes_no_edits(admin: Any) -> None:
+def test_a_node_shows_its_tree_and_ancestors_and_takes_no_edits(admin: Any) -> None:
     nodes = export()
     nodes["a"].add_artifact("Report", text="all <b>well</b>")
     root = admin.get(change(nodes["Export"])).content.decode()
@@ -101,14 +101,14 @@ def test_selected_workflows_are_canceled(admin: Any) -> None:
     answer = admin.post(
         LIST, {"action": "cancel_selected", "_selected_action": [nodes["Export"].pk]}, follow=True
     )
-    said = "2 tasks will not start. 1 running task was asked to stop."
+    said = "Canceled. 2 tasks will not start. 1 running was asked to stop."
     assert said in answer.content.decode()
     nodes["Export"].refresh_from_db()
     assert nodes["Export"].phase == Phase.CANCELED
 
 
 @pytest.mark.django_db
-def test_only_who_may_cancel_is_offered_it(client: Any) -> None:
+def test_users_without_the_permission_cannot_cancel(client: Any) -> None:
     nodes = export()
     staff = staff_client(client, "view_usertaskstatus")
     assert "cancel_selected" not in staff.get(LIST).content.decode()
@@ -149,7 +149,7 @@ def test_a_part_of_a_workflow_is_not_deleted(admin: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_who_may_not_delete_cannot(client: Any) -> None:
+def test_users_without_the_permission_cannot_delete(client: Any) -> None:
     nodes = export()
     staff = staff_client(client, "view_usertaskstatus", "cancel_usertaskstatus")
     delete = reverse("admin:user_workflows_usertaskstatus_delete", args=[nodes["Export"].pk])
@@ -158,7 +158,7 @@ def test_who_may_not_delete_cannot(client: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_the_confirmation_counts_and_does_not_list_thousands(admin: Any) -> None:
+def test_the_confirmation_of_a_deletion_counts_nodes_and_does_not_list_them(admin: Any) -> None:
     nodes = stored(node("group", *(leaf(f"member {at}") for at in range(300)), name="Many"))
     delete = reverse("admin:user_workflows_usertaskstatus_delete", args=[nodes["Many"].pk])
     page = admin.get(delete).content.decode()

@@ -1,9 +1,9 @@
-"""The dependency graph of a workflow as a picture, and the same in words.
+"""The dependency graph of a workflow as a picture and in words.
 
     drawing = diagram(status.tree())
 
-and in a template ``{% include "user_workflows/_graph.html" with drawing=drawing %}``. No request,
-no query: what it is given is all it needs.
+and in a template ``{% include "user_workflows/_graph.html" with drawing=drawing %}``. It
+needs neither a request nor the database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -21,22 +20,23 @@ from django.utils.translation import gettext, ngettext
 
 from ..graph import dependencies, waits_for
 from ..phases import Phase
-from ..reports.formatting import isolate
+from ..reports.formatting import format_number, isolate
+from ..reports.labels import PHASE_ORDER, counts_label
 from ..tree.nodes import TreeNode
 from .boxes import MAX_BOXES, Box, boxes
 from .critical import critical_path
-from .labels import PHASE_ORDER, box_state, counts_label, group_digits, name_of
 from .layers import layers
 from .layout import Layout, layout
-from .svg import SIGNS, drawn
+from .svg import SIGNS, draw_svg
+from .text import box_state, name_of
 
-#: Names that are said of what a task waits for; of more, only numbers are.
-NAMED = 3
+#: Up to so many predecessors of a task are named; more are given by their numbers.
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A box in words."""
+    """One box in words."""
 
     number: int
     """From 1, in the author's order: no step waits for one with a higher number."""
@@ -45,13 +45,13 @@ class Step:
     phase: Phase
     state: str
     waits: str
-    """What it waits for, in words."""
+    """What the step waits for, in words."""
     critical: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A phase in the legend, and how it is shown."""
+    """A phase in the legend."""
 
     phase: Phase
     count: str
@@ -60,10 +60,10 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A picture, its legend, and the same in words."""
+    """A picture, its legend and its description in words."""
 
     key: str
-    """A prefix for ids that is this picture's own in its page."""
+    """A prefix for ids that no other picture in the page has."""
     svg: SafeString
     summary: str
     legend: list[Sign]
@@ -76,10 +76,13 @@ class Diagram:
 
 
 def diagram(top: TreeNode, *, link: str = "", at: datetime | None = None) -> Diagram:
-    """The picture of all below ``top``.
+    """Return the picture of all below ``top``. The cost is linear in the number of nodes.
 
-    Each box leads to ``#node-`` and the uuid of its node, in the page at the address ``link``;
-    empty for the same page. Cost: linear in the number of nodes.
+    Args:
+        top: The workflow, or a part of one.
+        link: The address of the page that boxes link into, by ``#node-`` and the uuid of their
+            nodes; empty for the same page.
+        at: The time that durations are counted to; now, if not given.
     """
     at = at or now()
     root = boxes(top)
@@ -89,7 +92,7 @@ def diagram(top: TreeNode, *, link: str = "", at: datetime | None = None) -> Dia
     lines = plan.layers.lines
     return Diagram(
         key=key,
-        svg=drawn(plan, link, key, at, set(critical)),
+        svg=draw_svg(plan, link, key, at, set(critical)),
         summary=_summary(top, plan),
         legend=[_sign(phase, top.counts) for phase in PHASE_ORDER if top.counts[phase]],
         has_critical=bool(critical),
@@ -101,51 +104,51 @@ def diagram(top: TreeNode, *, link: str = "", at: datetime | None = None) -> Dia
 
 
 def _critical(top: TreeNode, root: Box, at: datetime) -> list[Box]:
-    """The boxes that the critical path leads through, each once."""
-    home: dict[Any, Box] = {node: box for box in root.walk() for node in box.hidden()}
+    """Return the boxes that the critical path leads through, each once."""
+    home = {node: box for box in root.walk() for node in box.hidden()}
     path = [home[leaf] for leaf in critical_path(dependencies(top), at)]
     return path[:1] + [then for first, then in pairwise(path) if then is not first]
 
 
 def _summary(top: TreeNode, plan: Layout) -> str:
     tasks, shown = top.counts.total(), len(plan.places())
-    words = ngettext("%(count)s task", "%(count)s tasks", tasks) % {"count": group_digits(tasks)}
+    text = ngettext("%(count)s task", "%(count)s tasks", tasks) % {"count": format_number(tasks)}
     if tasks:
-        words += f": {counts_label(top.counts)}."
+        text += f": {counts_label(top.counts)}."
     if shown != tasks:
-        words += " " + ngettext(
+        text += " " + ngettext(
             "Drawn as %(count)s box: branches are taken together.",
             "Drawn as %(count)s boxes: branches are taken together.",
             shown,
         ) % {"count": shown}
-    return words
+    return text
 
 
 def _sign(phase: Phase, counts: Counter[Phase]) -> Sign:
     path = f'<path class="uw-graph-sign" fill-rule="evenodd" d="{escape(SIGNS[phase])}"/>'
     kind = f"uw-graph-key uw-graph-{phase.value.lower()}"
     svg = f'<svg class="{kind}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">'
-    return Sign(phase, group_digits(counts[phase]), mark_safe(f"{svg}{path}</svg>"))  # noqa: S308
+    return Sign(phase, format_number(counts[phase]), mark_safe(f"{svg}{path}</svg>"))  # noqa: S308
 
 
 def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[Step]:
     shown = [place.box for place in plan.places()]
-    number = {box: at for at, box in enumerate(shown, 1)}
-    said: dict[tuple[int, ...], str] = {}
+    numbers = {box: number for number, box in enumerate(shown, 1)}
+    labels: dict[tuple[int, ...], str] = {}  # Many members of a group wait for the same.
     steps = []
     for box in shown:
-        before = tuple(sorted({number[other] for other in waits_for(plan.layers.graph, box)}))
+        before = tuple(sorted({numbers[other] for other in waits_for(plan.layers.graph, box)}))
         sender = plan.layers.sender.get(box)
-        if before not in said:
-            said[before] = _waits([shown[at - 1] for at in before], before)
+        if before not in labels:
+            labels[before] = _waits([shown[number - 1] for number in before], before)
         steps.append(
             Step(
-                number=number[box],
+                number=numbers[box],
                 name=name_of(box.node),
                 href=f"{link}#node-{box.node.uuid}",
                 phase=box.phase,
                 state=box_state(box, at),
-                waits=_sent(sender, number[sender]) if sender else said[before],
+                waits=_sent(sender, numbers[sender]) if sender else labels[before],
                 critical=box in critical,
             )
         )
@@ -159,15 +162,15 @@ def _sent(sender: Box, number: int) -> str:
 def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
     if not before:
         return gettext("waits for nothing")
-    if len(before) <= NAMED:
+    if len(before) <= MAX_NAMED:
         pairs = zip(before, numbers, strict=True)
-        names = ", ".join(f"{isolate(name_of(box.node))} ({at})" for box, at in pairs)
+        names = ", ".join(f"{isolate(name_of(box.node))} ({number})" for box, number in pairs)
         return gettext("waits for %(tasks)s") % {"tasks": names}
     return gettext("waits for %(tasks)s") % {"tasks": _ranges(numbers)}
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
-    """The numbers in few words: "2-61, 64"."""
+    """Return the numbers in short: "2-61, 64"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""What of a workflow is drawn: a box for each task or, in large workflows, for a whole branch."""
+"""The boxes of a drawing: one for each task or, in large workflows, for a whole branch."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Box:
     """A node as it is drawn. Nested like the tree; containers that are not boxes frame others."""
 
     node: TreeNode
-    """What it stands for, or the container whose other members it stands for."""
+    """The node that the box stands for, or the container whose other members it stands for."""
     rank: int
-    """Its place in the author's order."""
+    """The place in the author's order."""
     node_type: NodeType
-    """TASK where it is drawn as one box, whatever it stands for."""
+    """TASK for everything that is drawn as one box."""
     phase: Phase
     counts: Counter[Phase]
     """The tasks that this one box stands for."""
     may_fail: bool
-    """Whether what waits for it starts even if it fails."""
+    """True if what waits for it starts even if it fails."""
     collapsed: bool = False
-    """Whether it stands for all below its node, or for all but the members beside it."""
+    """True if the box stands for all below its node, or for all but the members beside it."""
     beside: int = 0
     """Failed members of the same group that have boxes of their own."""
     children: list[Box] = field(default_factory=list)
@@ -40,115 +40,115 @@ class Box:
 
     @property
     def allow_failure(self) -> bool:
-        """For ``graph.dependencies``: as in the tree."""
+        """True if the node may fail; ``graph.dependencies`` asks for it."""
         return self.node.allow_failure
 
     @property
     def tasks(self) -> int:
-        """How many tasks it stands for."""
+        """The number of tasks that the box stands for."""
         return self.counts.total()
 
     def walk(self) -> Iterator[Box]:
-        """This and all below it, in the author's order."""
-        waiting = [self]
-        while waiting:
-            box = waiting.pop()
+        """Yield this box and all below it, in the author's order."""
+        stack = [self]
+        while stack:
+            box = stack.pop()
             yield box
-            waiting += reversed(box.children)
+            stack += reversed(box.children)
 
     def hidden(self) -> Iterator[TreeNode]:
-        """The nodes that it stands for and that have no boxes of their own."""
+        """Yield the nodes that the box stands for and that have no boxes of their own."""
         if not self.collapsed:
             yield self.node
         elif not self.beside:
             yield from self.node.walk()
         else:
             for member in self.node.children:
-                if not _broken(member):
+                if not _has_failed(member):
                     yield from member.walk()
 
 
-def boxes(top: TreeNode, most: int = MAX_BOXES) -> Box:
-    """The tree below ``top`` as it is drawn, with at most ``most`` boxes.
+def boxes(top: TreeNode, limit: int = MAX_BOXES) -> Box:
+    """Return the tree below ``top`` as nested boxes, of which at most ``limit`` are drawn.
 
-    All tasks where they are so few. Else branches are opened from the top down, level by level
-    and the small ones first, as long as there is room; branches of the same size are opened
-    together or not at all. A group that stays closed keeps its failed members beside it, if
-    they are few.
+    Each task gets a box where they are so few. Else branches are opened from the top down, level
+    by level and the small ones first, as long as boxes are left; branches of the same size are
+    opened together or not at all. A group that stays closed keeps its failed members beside it,
+    if they are few.
     """
-    return _Boxes(top, most).nested(top)
+    return _Boxes(top, limit).nested(top)
 
 
-def _broken(node: TreeNode) -> bool:
+def _has_failed(node: TreeNode) -> bool:
     return node.phase is Phase.FAILED
 
 
 def _cost(node: TreeNode) -> int:
-    """How many more boxes there are when a node is opened."""
+    """Return how many more boxes are drawn when a node is opened."""
     return len(node.children) - (node.node_type is not NodeType.TASK)
 
 
 class _Boxes:
-    def __init__(self, top: TreeNode, most: int) -> None:
+    def __init__(self, top: TreeNode, limit: int) -> None:
         self.ranks = 0
-        self.all = top.counts.total() <= most
+        self.all_open = top.counts.total() <= limit
         self.opened: set[TreeNode] = set()
-        self.room = most - 1
-        if not self.all:
+        self.left = limit - 1
+        if not self.all_open:
             self._open(top)
 
     def _open(self, top: TreeNode) -> None:
         level = [top]
         while level:
             opened: list[TreeNode] = []
-            for cost, alike in groupby(sorted(level, key=_cost), key=_cost):
-                nodes = list(alike)
-                if cost * len(nodes) <= self.room:
-                    self.room -= cost * len(nodes)
+            for cost, group in groupby(sorted(level, key=_cost), key=_cost):
+                nodes = list(group)
+                if cost * len(nodes) <= self.left:
+                    self.left -= cost * len(nodes)
                     opened += nodes
             self.opened.update(opened)
             level = [child for node in opened for child in node.children if child.children]
 
     def nested(self, top: TreeNode) -> Box:
         boxes: list[Box] = []
-        waiting: list[tuple[TreeNode, Box | None]] = [(top, None)]
-        while waiting:
-            node, parent = waiting.pop()
-            opened = self.all or not node.children or node in self.opened
-            broken = [] if opened else self._kept(node)
+        stack: list[tuple[TreeNode, Box | None]] = [(top, None)]
+        while stack:
+            node, parent = stack.pop()
+            opened = self.all_open or not node.children or node in self.opened
+            failed = [] if opened else self._failed_beside(node)
             box = Box(
                 node=node,
                 rank=self.ranks,
-                node_type=node.node_type if opened or broken else NodeType.TASK,
+                node_type=node.node_type if opened or failed else NodeType.TASK,
                 phase=node.phase,
-                counts=Counter({node.phase: 1}) if opened and not broken else node.counts,
+                counts=Counter({node.phase: 1}) if opened and not failed else node.counts,
                 may_fail=node.allow_failure or (not opened and _all_may_fail(node.children)),
-                collapsed=not opened and not broken,
+                collapsed=not opened and not failed,
                 parent=parent,
             )
             boxes.append(box)
             self.ranks += 1
             if parent is not None:
                 parent.children.append(box)
-            if broken:
-                box.children.append(self._rest(box, broken))
-            inside = node.children if opened else broken
-            waiting += [(child, box) for child in reversed(inside)]
+            if failed:
+                box.children.append(self._rest(box, failed))
+            inside = node.children if opened else failed
+            stack += [(child, box) for child in reversed(inside)]
         return boxes[0]
 
-    def _kept(self, node: TreeNode) -> list[TreeNode]:
+    def _failed_beside(self, node: TreeNode) -> list[TreeNode]:
         if node.node_type is not NodeType.GROUP:
             return []
-        broken = [member for member in node.children if _broken(member)]
-        if not 0 < len(broken) <= min(FEW, self.room) or len(broken) == len(node.children):
+        failed = [member for member in node.children if _has_failed(member)]
+        if not 0 < len(failed) <= min(FEW, self.left) or len(failed) == len(node.children):
             return []
-        self.room -= len(broken)
-        return broken
+        self.left -= len(failed)
+        return failed
 
-    def _rest(self, group: Box, broken: list[TreeNode]) -> Box:
-        members = [member for member in group.node.children if not _broken(member)]
+    def _rest(self, group: Box, failed: list[TreeNode]) -> Box:
+        members = [member for member in group.node.children if not _has_failed(member)]
         counts = group.node.counts.copy()
-        for member in broken:
+        for member in failed:
             counts.subtract(member.counts)
         self.ranks += 1
         return Box(
@@ -159,7 +159,7 @@ class _Boxes:
             counts=+counts,
             may_fail=_all_may_fail(members),
             collapsed=True,
-            beside=len(broken),
+            beside=len(failed),
             parent=group,
         )
 

@@ -2,7 +2,7 @@
 
 Tasks stand in layers, each behind all that it waits for (topological generations). Within a layer
 they stand in the author's order: a canvas is nested, so that order alone lets no two lines cross,
-except below callbacks. Many alike side by side, such as the members of a group, become a block.
+except below callbacks. Many with the same surroundings, such as members of a group, become a block.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import networkx as nx
 
@@ -23,17 +23,20 @@ from .boxes import Box
 if TYPE_CHECKING:
     from ..graph import Graph
 
+#: A node of the dependency graph.
+Vertex: TypeAlias = Box | Barrier
+
 #: Pixels.
 WIDTH, HEIGHT, TALL, GAP = 208, 50, 66, 14
 PADDING, CAPTION, JOINT = 12, 26, 10
-#: So many that wait for the same tasks, and that the same tasks wait for, become a block.
+#: At least so many tasks between the same predecessors and successors become a block.
 BLOCK = 7
 COLUMNS = 5
 
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """What takes room in a layer: a box, a block of boxes, a joint, or a line that passes by."""
+    """One thing in a layer: a box, a block of boxes, a joint, or a line that passes by."""
 
     boxes: list[Box]
     rank: float
@@ -48,17 +51,17 @@ class Item:
 
     @property
     def is_block(self) -> bool:
-        """Whether it is a frame around several boxes."""
+        """True if the item is a frame around several boxes."""
         return len(self.boxes) > 1
 
     @property
     def is_joint(self) -> bool:
-        """Whether many wait for many here."""
+        """True if the item is a point where many wait for many."""
         return not self.boxes and self.width > 0
 
     @property
     def is_bend(self) -> bool:
-        """Whether a long line passes here."""
+        """True if the item is a point that a long line passes."""
         return not self.boxes and not self.is_joint
 
 
@@ -69,30 +72,30 @@ class Line:
     start: Item
     end: Item
     may_fail: bool
-    """Whether what it leads to starts even if what it comes from fails."""
+    """True if the task at the end starts even if the one at the start fails."""
     sent: bool
-    """Whether it says who has sent a task that nobody waits for."""
+    """True if the line leads from a task to one that it has sent and that nothing waits for."""
     critical: bool = False
 
 
 @dataclass(slots=True)
 class Layers:
-    """What is drawn, before it has places."""
+    """A drawing before its items have places."""
 
     root: Box
     graph: Graph
-    """Who waits for whom among the boxes."""
+    """The dependencies of the boxes."""
     sender: dict[Box, Box]
-    """Who has sent what nobody waits for."""
+    """The senders of boxes that nothing waits for."""
     items: list[Item]
-    """By layer, and in each in the order in which they stand."""
+    """All items, by layer and by their order in it."""
     lines: list[Line]
 
 
 def layers(root: Box, critical: Iterable[Box] = ()) -> Layers:
-    """The boxes below ``root`` in layers; the lines along ``critical`` are marked."""
+    """Return the boxes below ``root`` in layers, with the lines along ``critical`` marked."""
     graph = dependencies(root)
-    sender = _sender(graph, root)
+    sender = _senders(graph, root)
     item_of = _items(graph, root)
     plain: Graph = nx.DiGraph()
     plain.add_nodes_from(dict.fromkeys(item_of.values()))
@@ -111,15 +114,15 @@ def layers(root: Box, critical: Iterable[Box] = ()) -> Layers:
     marked = {(item_of[a], item_of[b]) for a, b in _along(graph, list(critical))}
     items, lines = list(plain), []
     for start, end, kind in plain.edges(data=True):
-        way = [start, *_passing(plain, start, end), end]
-        items += way[1:-1]
-        lines += [Line(a, b, **kind, critical=(start, end) in marked) for a, b in pairwise(way)]
+        path = [start, *_bends(plain, start, end), end]
+        items += path[1:-1]
+        lines += [Line(a, b, **kind, critical=(start, end) in marked) for a, b in pairwise(path)]
     items.sort(key=lambda item: (item.layer, item.rank))
     return Layers(root, graph, sender, items, lines)
 
 
-def _sender(graph: Graph, root: Box) -> dict[Box, Box]:
-    """Nobody waits for what a task has sent while it ran, but it did not begin by itself."""
+def _senders(graph: Graph, root: Box) -> dict[Box, Box]:
+    """Return the tasks that have sent others while they ran, by those others."""
     found: dict[Box, Box] = {}
     for box in root.walk():
         above = box.parent
@@ -130,12 +133,12 @@ def _sender(graph: Graph, root: Box) -> dict[Box, Box]:
     return found
 
 
-def _items(graph: Graph, root: Box) -> dict[Any, Item]:
-    def alike(box: Box) -> Any:
+def _items(graph: Graph, root: Box) -> dict[Vertex, Item]:
+    def surroundings(box: Box) -> tuple[object, ...]:
         return box.parent, frozenset(graph.pred[box]), frozenset(graph.succ[box]), box.children
 
-    item_of: dict[Any, Item] = {}
-    for _, group in groupby((box for box in root.walk() if box in graph), key=alike):
+    item_of: dict[Vertex, Item] = {}
+    for _, group in groupby((box for box in root.walk() if box in graph), key=surroundings):
         run = list(group)
         for part in [run] if len(run) >= BLOCK else [[box] for box in run]:
             row = TALL if any(box.collapsed for box in part) else HEIGHT
@@ -153,7 +156,7 @@ def _items(graph: Graph, root: Box) -> dict[Any, Item]:
     return item_of
 
 
-def _along(graph: Graph, critical: list[Box]) -> Iterable[tuple[Any, Any]]:
+def _along(graph: Graph, critical: list[Box]) -> Iterable[tuple[Vertex, Vertex]]:
     for before, after in pairwise(critical):
         if graph.has_edge(before, after):
             yield before, after
@@ -162,8 +165,8 @@ def _along(graph: Graph, critical: list[Box]) -> Iterable[tuple[Any, Any]]:
                 yield from ((before, joint), (joint, after))
 
 
-def _passing(plain: Graph, start: Item, end: Item) -> list[Item]:
-    """A place in each layer that a long line passes: behind the callbacks of where it starts."""
+def _bends(plain: Graph, start: Item, end: Item) -> list[Item]:
+    """Return an item in each layer that a line passes, behind the callbacks of its start."""
     if end.layer - start.layer < 2:
         return []
     passed = {item for item in plain.successors(start) if item.rank < end.rank}

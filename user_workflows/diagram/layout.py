@@ -1,4 +1,4 @@
-"""Where boxes and lines stand in a drawing."""
+"""The places of boxes and lines in a drawing."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Layout:
-    """A drawing, but for how it looks."""
+    """A drawing with the places of its items."""
 
     layers: Layers
     down: bool
-    """Whether it runs down the page rather than to the right."""
+    """True if the drawing runs down the page rather than to the right."""
     width: float = 0
     height: float = 0
     edges: list[tuple[float, float]] = field(default_factory=list)
-    """Where each layer begins and ends."""
+    """The begin and the end of each layer, along the direction of the drawing."""
 
     def places(self) -> list[Place]:
-        """Each box and where it stands, in the author's order."""
+        """Return the place of each box, in the author's order."""
         found = []
         for item in self.layers.items:
             left, top = item.x, item.y
@@ -54,7 +54,7 @@ class Layout:
 
 
 def layout(layers: Layers) -> Layout:
-    """Places for all that is in the layers: down the page, or to the right if that is narrower."""
+    """Place all items: down the page, or to the right if that is too wide and this narrower."""
     down = _placed(Layout(layers, down=True))
     if down.width <= PAGE:
         return down
@@ -86,7 +86,7 @@ def _placed(layout: Layout) -> Layout:
             begin = round(at + (thick - along[item]) / 2, 1)
             beside = round(MARGIN + middle[item] - least - across[item] / 2, 1)
             item.x, item.y = (beside, begin) if down else (begin, beside)
-        # Lines that lead far to the side need room to bend.
+        # Lines that lead far to the side need space to bend.
         at = round(at + thick + BETWEEN + min(50.0, reach[layer[0].layer] / 12), 1)
     layout.width = max(item.x + item.width for item in items) + MARGIN
     layout.height = max(item.y + item.height for item in items) + MARGIN
@@ -94,7 +94,7 @@ def _placed(layout: Layout) -> Layout:
 
 
 def _across(drawn: Layers, layers: list[list[Item]], size: dict[Item, float]) -> dict[Item, float]:
-    """The middle of each item.
+    """Return the middle of each item across the direction of the drawing.
 
     Each branch has a strip of its own, so that chains run straight: what stands side by side
     shares the strip of its container, what stands in order is in the middle of it. Only beside
@@ -116,23 +116,19 @@ def _across(drawn: Layers, layers: list[list[Item]], size: dict[Item, float]) ->
             else:
                 ends = [middle[other] for other in near]
                 middle[item] = (min(ends) + max(ends)) / 2
-        _settle(layer, middle, size)
+        _separate(layer, middle, size)
         moved.update((item, middle[item] - strip.get(item, middle[item])) for item in layer)
     return middle
 
 
 def _strips(
-    root: Box,
-    at: float,
-    own: dict[Box, float],
-    first: dict[Box, Item],
-    middle: dict[Item, float],
+    root: Box, at: float, own: dict[Box, float], first: dict[Box, Item], middle: dict[Item, float]
 ) -> None:
     wide: dict[Box, float] = {}
     for box in reversed([*root.walk()]):
         above, below = _parts(box)
-        room = [own.get(box, 0.0), *(wide[child] for child in above)]
-        wide[box] = max(*room, _beside(wide[child] for child in below))
+        sizes = [own.get(box, 0.0), *(wide[child] for child in above)]
+        wide[box] = max(*sizes, _beside(wide[child] for child in below))
     stack = [(root, at)]
     while stack:
         box, at = stack.pop()
@@ -147,7 +143,7 @@ def _strips(
 
 
 def _parts(box: Box) -> tuple[list[Box], list[Box]]:
-    """The children that stand in the middle of a container, and those that stand side by side."""
+    """Return the children in the middle of a container, and those that stand side by side."""
     if box.node_type.in_order:
         return box.children, []
     if box.node_type is NodeType.LINK:
@@ -160,8 +156,8 @@ def _beside(sizes: Iterable[float]) -> float:
     return sum(found) + GAP * max(0, len(found) - 1)
 
 
-def _settle(layer: list[Item], middle: dict[Item, float], size: dict[Item, float]) -> None:
-    """Moves the items of a layer apart, as little as possible (pool adjacent violators)."""
+def _separate(layer: list[Item], middle: dict[Item, float], size: dict[Item, float]) -> None:
+    """Move the items of a layer apart, as little as possible (pool adjacent violators)."""
     offset, offsets = 0.0, []
     for at, item in enumerate(layer):
         if at:

@@ -1,4 +1,4 @@
-"""A layout as SVG. How it looks is the style sheet's: nothing here but classes and shapes."""
+"""A layout as SVG: classes and shapes, whose looks are up to the style sheet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django.utils.translation import gettext, ngettext
 from ..phases import Phase
 from ..reports.formatting import isolate
 from .boxes import Box
-from .labels import box_state, box_steps, clean, clip, name_of, right_to_left
 from .layers import CAPTION, WIDTH, Item, Line
 from .layout import Layout, Place
+from .text import box_state, box_steps, clean, clip, name_of, right_to_left
 
 #: The sign of each phase in a square of 16, to be filled by the even-odd rule. No two have the
 #: same outline.
@@ -32,18 +32,25 @@ SIGNS = {
     "a1.5 1.5 0 0 1-1.5-1.5v-11a1.5 1.5 0 0 1 1.5-1.5zM5 5v6h6v-6z",
     Phase.SKIPPED: "M8 .5L15.5 8 8 15.5.5 8zM4 7.1h8v1.8h-8z",
 }  # fmt: skip
-#: In a bar: what is over, what went wrong, what is to come.
+#: The parts of a bar in their order: what is over, what went wrong, what is to come.
 BAR = (
     Phase.SUCCEEDED, Phase.PARTIAL, Phase.FAILED, Phase.CANCELED,
     Phase.SKIPPED, Phase.RUNNING, Phase.RETRYING, Phase.PENDING,
 )  # fmt: skip
 
 
-def drawn(layout: Layout, link: str, key: str, at: datetime, critical: set[Box]) -> SafeString:
-    """The SVG element: a ``group`` of links, named by its ``title``.
+def draw_svg(layout: Layout, link: str, key: str, at: datetime, critical: set[Box]) -> SafeString:
+    """Return the SVG element: a ``group`` of links, named by its ``title``.
 
     Not ``role="img"``: that would hide the links from screen readers. ``graphics-document`` is
     not known to most of them.
+
+    Args:
+        layout: The drawing.
+        link: The address of the page that boxes link into; empty for the same page.
+        key: The prefix of ids.
+        at: The time that durations are counted to.
+        critical: The boxes on the critical path.
     """
     size = f'width="{layout.width:g}" height="{layout.height:g}"'
     parts = [
@@ -63,22 +70,22 @@ def drawn(layout: Layout, link: str, key: str, at: datetime, critical: set[Box])
 
 
 def _lines(layout: Layout) -> Iterator[str]:
-    """Critical lines last, so that they lie on top; an arrow wherever lines end at a box."""
+    """Yield the lines, critical ones last so that they lie on top, then arrows and joints."""
     arrows: dict[Item, bool] = {}
     critical = {line.start for line in layout.layers.lines if line.critical}
-    way: list[Line] = []
+    path: list[Line] = []
     for line in sorted(layout.layers.lines, key=lambda line: line.critical):
-        way.append(line)
+        path.append(line)
         if line.end.is_bend:
             continue
         kinds = ["uw-graph-line"]
         kinds += ["uw-graph-critical"] if line.critical else []
         kinds += ["uw-graph-may-fail"] if line.may_fail else []
         kinds += ["uw-graph-sent"] if line.sent else []
-        yield f'<path class="{" ".join(kinds)}" d="{_way(layout, way)}"/>'
+        yield f'<path class="{" ".join(kinds)}" d="{_path(layout, path)}"/>'
         if line.end.boxes:
             arrows[line.end] = line.critical
-        way = []
+        path = []
     for item, marked in arrows.items():
         x, y = _port(layout, item, end=False)
         shape = f"M{x:g} {y:g}l-5-8h10z" if layout.down else f"M{x:g} {y:g}l-8-5v10z"
@@ -96,16 +103,16 @@ def _port(layout: Layout, item: Item, *, end: bool) -> tuple[float, float]:
     return item.x + item.width * end, round(item.y + item.height / 2, 1)
 
 
-def _way(layout: Layout, way: list[Line]) -> str:
-    """Straight through the layers, with a curve between two where it goes aside."""
+def _path(layout: Layout, lines: list[Line]) -> str:
+    """Return a path straight through the layers, with a curve between two where it goes aside."""
 
     def point(along: float, item: Item) -> str:
         x, y = _port(layout, item, end=False)
         return f"{x:g} {along:g}" if layout.down else f"{along:g} {y:g}"
 
-    first, last = way[0].start, way[-1].end
+    first, last = lines[0].start, lines[-1].end
     path = "M{:g} {:g}".format(*_port(layout, first, end=True))
-    for start, end in ((line.start, line.end) for line in way):
+    for start, end in ((line.start, line.end) for line in lines):
         leave, arrive = layout.edges[start.layer][1], layout.edges[end.layer][0]
         if point(0, start) != point(0, end):
             half = round((leave + arrive) / 2, 1)
@@ -128,9 +135,9 @@ def _frames(layout: Layout) -> Iterator[str]:
             f'width="{item.width:g}" height="{item.height:g}"/>'
         )
         count = len(item.boxes)
-        words = ngettext("%(count)s at once", "%(count)s at once", count) % {"count": count}
+        label = ngettext("%(count)s at once", "%(count)s at once", count) % {"count": count}
         name = clip(clean(parent.node.name), (item.width - 130) / 12)
-        text = f"{name} · {words}" if name else words
+        text = f"{name} · {label}" if name else label
         yield _text(text, "uw-graph-caption", item.x + 12, item.y, item.width - 24, CAPTION, 17)
 
 
@@ -138,10 +145,10 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     box, x, y, height = place
     phase = box.phase.value.lower()
     name = name_of(box.node)
-    said = box_state(box, at)
+    state = box_state(box, at)
     kinds = ["uw-graph-node", f"uw-graph-{phase}"]
     kinds += ["uw-graph-critical"] if critical else []
-    title = f"{isolate(name)}: {isolate(said)}"
+    title = f"{isolate(name)}: {isolate(state)}"
     if critical:
         title += f" ({gettext('on the critical path')})"
     rect = f'width="{WIDTH}" height="{height:g}" rx="7"'
@@ -154,29 +161,29 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
         f'<rect class="uw-graph-box" x="{x:g}" y="{y:g}" {rect}/>',
         f'<path class="uw-graph-sign" transform="translate({x + 11:g} {y + 9:g})" '
         f'fill-rule="evenodd" d="{SIGNS[box.phase]}"/>',
-        _text(name, "uw-graph-name", x + 35, y, WIDTH - 43, 26, 21, letters=15),
+        _text(name, "uw-graph-name", x + 35, y, WIDTH - 43, 26, 21, em=15),
     ]
-    for at_line, words in enumerate(_wrapped(said, (WIDTH - 43) / 12) if box.collapsed else [said]):
-        top = y + 25 + 15 * at_line
-        parts.append(_text(words, "uw-graph-state", x + 35, top, WIDTH - 43, 18, 12, letters=12))
+    for number, text in enumerate(_wrapped(state, (WIDTH - 43) / 12) if box.collapsed else [state]):
+        top = y + 25 + 15 * number
+        parts.append(_text(text, "uw-graph-state", x + 35, top, WIDTH - 43, 18, 12, em=12))
     parts += _bar(box, x, y + height)
     return "".join([*parts, "</a>"])
 
 
-def _wrapped(said: str, room: float) -> list[str]:
-    """What a branch holds, in two lines."""
-    first, rest = "", said
+def _wrapped(label: str, free: float) -> list[str]:
+    """Return the label of a branch in two lines, broken behind a comma."""
+    first, rest = "", label
     while rest:
         part, comma, after = rest.partition(", ")
-        if first and clip(first + part, room) != first + part:
+        if first and clip(first + part, free) != first + part:
             break
         first, rest = f"{first}{part}{comma}", after
     return [first.rstrip(), rest]
 
 
 def _bar(box: Box, x: float, bottom: float) -> Iterator[str]:
-    """How far it is: tasks by phase below a branch, completed steps below a task that runs."""
-    left, top, room = x + 8, bottom - 6, WIDTH - 16.0
+    """Yield the bar of a branch, by phase, or of a task that runs, by steps."""
+    left, top, free = x + 8, bottom - 6, WIDTH - 16.0
     if box.collapsed:
         shares = [(phase, box.counts[phase] / max(1, box.tasks)) for phase in BAR]
     elif box.phase in (Phase.RUNNING, Phase.RETRYING) and box_steps(box.node)[1] > 1:
@@ -186,27 +193,19 @@ def _bar(box: Box, x: float, bottom: float) -> Iterator[str]:
         return
     for phase, share in shares:
         if share:
-            # What is few stays to be seen.
-            width = round(max(share * room, 2.0), 1)
+            # Even a tiny share stays visible.
+            width = round(max(share * free, 2.0), 1)
             kind = f"uw-graph-part uw-graph-{phase.value.lower()}"
             yield f'<rect class="{kind}" x="{left:g}" y="{top:g}" width="{width:g}" height="3"/>'
             left = round(left + width, 1)
 
 
 def _text(
-    text: str,
-    kind: str,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    line: float,
-    letters: float = 12,
+    text: str, kind: str, x: float, y: float, width: float, height: float, dy: float, em: float = 12
 ) -> str:
-    """A line of text in a view of its own, which cuts off what a guess at its width let through."""
-    turned = right_to_left(text)
-    at = f'x="{width:g}" direction="rtl"' if turned else 'x="0"'
+    """Return a line of text in a view of its own, which cuts off what ``clip`` guessed wrong."""
+    at = f'x="{width:g}" direction="rtl"' if right_to_left(text) else 'x="0"'
     return (
         f'<svg x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" aria-hidden="true">'
-        f'<text class="{kind}" y="{line:g}" {at}>{escape(clip(text, width / letters))}</text></svg>'
+        f'<text class="{kind}" y="{dy:g}" {at}>{escape(clip(text, width / em))}</text></svg>'
     )

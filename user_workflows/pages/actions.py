@@ -1,4 +1,4 @@
-"""What a user may do to a workflow on its pages: cancel it, delete it; after a question."""
+"""The actions on the pages: canceling and deleting, each after a question."""
 
 from __future__ import annotations
 
@@ -7,61 +7,59 @@ from uuid import UUID
 from django.contrib import messages
 from django.db import IntegrityError
 from django.db.models import ProtectedError, RestrictedError
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseRedirect,
-    JsonResponse,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
 from ..fields import ERROR_ARTIFACT
-from ..lifecycle.cancellation import Cancellation
 from ..maintenance.deletion import delete_workflow
 from ..models import UserTaskStatus
 from ..permissions import may
-from ..phases import Phase
+from ..reports import labels
 from . import changes
 from .base import Page, Refused
-from .counts import PhaseCounts
 
 
 @method_decorator([never_cache, csrf_protect], name="dispatch")
 class CancelPage(Page):
-    """Asks whether to cancel a workflow or a branch, saying what that will do, and does it."""
+    """The question whether to cancel a workflow or a branch of one, and the cancellation."""
 
     def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """The question with the true counts; for the page's dialog, only the part within it."""
+        """Ask, saying what will happen to how many tasks; ``fragment`` asks for the dialog only."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
-        tally = changes.read_counts(node)
-        force = "force" in request.GET and tally.stopping > 0
-        shown = {
+        counts = changes.read_counts(node)
+        running = counts.stoppable - counts.waiting
+        force = "force" in request.GET and counts.stopping > 0
+        if force:
+            effects = labels.force_effects(counts.stopping + running)
+        else:
+            effects = labels.cancel_effects(counts.waiting, running, counts.ended)
+        context = {
             "node": node,
             "root": root,
             "force": force,
-            "is_idle": not (tally.stopping if force else tally.stoppable),
-            "effects": _effect_messages(tally, force),
+            "is_idle": not force and not counts.stoppable,
+            "effects": effects,
             "back": self._back(node, root),
         }
         template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
-        return render(request, f"user_workflows/{template}", shown)
+        return render(request, f"user_workflows/{template}", context)
 
     def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """Cancels; with ``force`` running tasks are terminated."""
+        """Cancel the node; with ``force`` running tasks are terminated."""
         node = self._cancelable(uuid)
         root = self.root_of(node)
-        done = node.cancel(force=bool(request.POST.get("force")))
-        said = _outcome_message(done)
+        force = bool(request.POST.get("force"))
+        done = node.cancel(force=force)
+        message = labels.cancel_outcome(done.pending, done.running, force=force)
         if "application/json" in request.headers.get("Accept", ""):
-            return JsonResponse({"said": said})
-        messages.success(request, said, fail_silently=True)
+            return JsonResponse({"message": message})
+        messages.success(request, message, fail_silently=True)
         return HttpResponseRedirect(self._back(node, root))
 
     def _cancelable(self, uuid: UUID) -> UserTaskStatus:
@@ -75,105 +73,35 @@ class CancelPage(Page):
         return page if node.pk == root.pk else f"{page}?node={node.uuid}#node-{node.uuid}"
 
 
-def _outcome_message(done: Cancellation) -> str:
-    """What a cancellation has done, in sentences."""
-    texts = [
-        (
-            done.pending,
-            ngettext("%(n)d task will not start.", "%(n)d tasks will not start.", done.pending),
-        ),
-        (
-            done.running,
-            ngettext(
-                "%(n)d running was asked to stop.",
-                "%(n)d running were asked to stop.",
-                done.running,
-            ),
-        ),
-    ]
-    said = [text % {"n": number} for number, text in texts if number]
-    if not said:
-        return gettext("Nothing was canceled: all of it had ended before.")
-    return " ".join([gettext("Canceled."), *said])
-
-
-def _effect_messages(tally: PhaseCounts, force: bool) -> list[tuple[Phase, str]]:
-    """What a cancellation will do, in sentences."""
-    running = tally.stoppable - tally.waiting
-    if force:
-        stopping = tally.stopping + running
-        return [
-            (
-                Phase.CANCELED,
-                ngettext(
-                    "%(n)d task that was asked to stop and still runs will be ended at once. "
-                    "What it was doing is lost.",
-                    "%(n)d tasks that were asked to stop and still run will be ended at once. "
-                    "What they were doing is lost.",
-                    stopping,
-                )
-                % {"n": stopping},
-            )
-        ]
-    texts = [
-        (
-            Phase.PENDING,
-            tally.waiting,
-            ngettext(
-                "%(n)d pending task will not start.",
-                "%(n)d pending tasks will not start.",
-                tally.waiting,
-            ),
-        ),
-        (
-            Phase.RUNNING,
-            running,
-            ngettext(
-                "%(n)d running will be asked to stop.",
-                "%(n)d running will be asked to stop.",
-                running,
-            ),
-        ),
-        (
-            Phase.SUCCEEDED,
-            tally.ended,
-            ngettext(
-                "%(n)d finished stays, and its artifacts are kept.",
-                "%(n)d finished stay, and their artifacts are kept.",
-                tally.ended,
-            ),
-        ),
-    ]
-    return [(phase, text % {"n": number}) for phase, number, text in texts if number]
-
-
 @method_decorator([never_cache, csrf_protect], name="dispatch")
 class DeletePage(Page):
-    """Asks whether to delete a whole workflow that has ended, and does it."""
+    """The question whether to delete a whole workflow that has ended, and the deletion."""
 
     def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """The question."""
+        """Ask, saying how much will be deleted."""
         root = self._deletable(uuid)
         tasks = sum(root.counts().values())
         artifacts = root.subtree_artifacts().exclude(name=ERROR_ARTIFACT).count()
-        shown = {"root": root, "tasks": tasks, "artifacts": artifacts}
-        return render(request, "user_workflows/delete.html", shown)
+        return self._question(root, 200, tasks=tasks, artifacts=artifacts)
 
     def post(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
-        """Deletes it with its artifacts."""
+        """Delete the workflow with its artifacts, unless it is active or needed elsewhere."""
         root = self._deletable(uuid)
         if root.is_active:
-            return render(request, "user_workflows/delete.html", {"root": root}, status=409)
+            return self._question(root, 409)
         try:
             delete_workflow(root)
         except IntegrityError as error:
             is_needed = isinstance(error, (ProtectedError, RestrictedError))
-            shown = {"root": root, "is_needed": is_needed, "is_busy": not is_needed}
-            return render(request, "user_workflows/delete.html", shown, status=409)
+            return self._question(root, 409, is_needed=is_needed, is_busy=not is_needed)
         messages.success(
             request, gettext("“%(name)s” was deleted.") % {"name": root.name}, fail_silently=True
         )
         return redirect("user_workflows:list")
+
+    def _question(self, root: UserTaskStatus, status: int, **context: object) -> HttpResponse:
+        context["root"] = root
+        return render(self.request, "user_workflows/delete.html", context, status=status)
 
     def _deletable(self, uuid: UUID) -> UserTaskStatus:
         root = self.node(uuid)

@@ -1,18 +1,29 @@
-"""The artifacts of a workflow as the page shows them: grouped by the task that left them."""
+"""The artifacts of a workflow as its page shows them: grouped by the task that left them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.db.models.functions import Left, Length
 
 from ..fields import ERROR_ARTIFACT
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..reports.artifact_links import safe_link
 from ..reports.paths import Paths
-from .tree_rows import digest
+from .versions import digest
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    class _Excerpt(TypedDict):
+        excerpt: str
+        length: int
+
+    Artifact = WithAnnotations[UserTaskArtifact, _Excerpt]
 
 #: Artifacts, and errors, that are shown; all are in the archive.
 MAX_SHOWN = 50
@@ -32,20 +43,20 @@ class ArtifactItem:
     link: str
     """An address that a browser may follow without harm; else empty."""
     file: str
-    """Where the storage has the file; empty if it has no addresses."""
+    """The address of the file in the storage; empty if the storage has no addresses."""
     file_name: str
     size: int | None
     content_type: str
 
     @property
     def is_long(self) -> bool:
-        """Whether its text is folded."""
+        """True if the text is folded."""
         return len(self.text) > SHORT or self.text.count("\n") > 4
 
 
 @dataclass(slots=True, eq=False)
 class ArtifactGroup:
-    """What one task has left."""
+    """The artifacts of one task."""
 
     uuid: UUID
     path: list[str]
@@ -54,60 +65,43 @@ class ArtifactGroup:
 
 @dataclass(slots=True, eq=False)
 class ArtifactSection:
-    """All that a page shows of a workflow's artifacts."""
+    """The section of the page with the artifacts of a workflow."""
 
     groups: list[ArtifactGroup]
+    shown: int
     count: int
     errors: list[ArtifactGroup]
+    shown_errors: int
     error_count: int
 
     @property
-    def shown(self) -> int:
-        """How many artifacts are shown."""
-        return sum(len(group.items) for group in self.groups)
-
-    @property
-    def shown_errors(self) -> int:
-        """How many errors are shown."""
-        return sum(len(group.items) for group in self.errors)
-
-    @property
     def version(self) -> str:
-        """Differs when the shelf has to be shown anew."""
-        return digest(
-            (
-                self.count,
-                self.error_count,
-                [
-                    (
-                        group.path,
-                        [(i.uuid, i.name, i.text, i.link, i.file_name) for i in group.items],
-                    )
-                    for group in [*self.groups, *self.errors]
-                ],
-            )
-        )
+        """A text that differs when the section has to be shown again."""
+        groups = [
+            (group.path, [(i.uuid, i.name, i.text, i.link, i.file_name) for i in group.items])
+            for group in [*self.groups, *self.errors]
+        ]
+        return digest((self.count, self.error_count, groups))
 
 
 def artifact_section(root: UserTaskStatus) -> ArtifactSection:
-    """The first artifacts of a workflow in tree order, and the first errors."""
+    """Return the first artifacts of a workflow in tree order, and the first errors."""
     found = root.subtree_artifacts()
     plain, plain_count = _first_artifacts(found.exclude(name=ERROR_ARTIFACT))
     errors, error_count = _first_artifacts(found.filter(name=ERROR_ARTIFACT))
     paths = Paths(root, [artifact.status for artifact in [*plain, *errors]])
-    return ArtifactSection(
-        _grouped(plain, paths), plain_count, _grouped(errors, paths), error_count
-    )
+    groups, error_groups = _grouped(plain, paths), _grouped(errors, paths)
+    return ArtifactSection(groups, len(plain), plain_count, error_groups, len(errors), error_count)
 
 
-def _first_artifacts(artifacts: Any) -> tuple[list[Any], int]:
-    shown = artifacts.select_related("status").defer("text")
-    shown = shown.annotate(excerpt=Left("text", EXCERPT), length=Length("text"))
-    found = list(shown[: MAX_SHOWN + 1])
+def _first_artifacts(artifacts: QuerySet[UserTaskArtifact]) -> tuple[list[Artifact], int]:
+    excerpts = artifacts.select_related("status").defer("text")
+    excerpts = excerpts.annotate(excerpt=Left("text", EXCERPT), length=Length("text"))
+    found = list(excerpts[: MAX_SHOWN + 1])
     return found[:MAX_SHOWN], len(found) if len(found) <= MAX_SHOWN else artifacts.count()
 
 
-def _grouped(artifacts: list[Any], paths: Paths) -> list[ArtifactGroup]:
+def _grouped(artifacts: Iterable[Artifact], paths: Paths) -> list[ArtifactGroup]:
     groups: list[ArtifactGroup] = []
     for artifact in artifacts:
         if not groups or groups[-1].uuid != artifact.status.uuid:
@@ -117,12 +111,12 @@ def _grouped(artifacts: list[Any], paths: Paths) -> list[ArtifactGroup]:
     return groups
 
 
-def _item(artifact: UserTaskArtifact) -> ArtifactItem:
+def _item(artifact: Artifact) -> ArtifactItem:
     return ArtifactItem(
         uuid=artifact.uuid,
         name=artifact.name,
-        text=artifact.excerpt,  # type: ignore[attr-defined]
-        is_cut=artifact.length > EXCERPT,  # type: ignore[attr-defined]
+        text=artifact.excerpt,
+        is_cut=artifact.length > EXCERPT,
         is_error=artifact.name == ERROR_ARTIFACT,
         link=safe_link(artifact.url),
         file=_file_url(artifact),

@@ -1,4 +1,4 @@
-"""Who may open which page: decided as for the REST API, by the same filters and permissions."""
+"""The base of all pages: who may open which is decided as for the REST API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext
 from django.views import View
@@ -18,38 +20,43 @@ from ..permissions import may
 
 
 class Refused(Exception):
-    """The user may see this, but not do what was asked for. Its text is shown."""
+    """The user may see this, but not do what was asked for. The message is shown to the user."""
 
 
 class Page(LoginRequiredMixin, View):
-    """A page for those who are logged in."""
+    """A page for users who are logged in."""
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Says in words what a user may not do."""
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        """Answer a refusal with its message, and 404 where a workflow is deleted meanwhile."""
         try:
             return super().dispatch(request, *args, **kwargs)
         except Refused as refusal:
             return self.refuse(refusal)
-        except UserTaskStatus.DoesNotExist as gone:  # It was deleted while we looked.
-            raise Http404 from gone
+        except UserTaskStatus.DoesNotExist as error:
+            raise Http404 from error
 
     def refuse(self, refusal: Refused) -> HttpResponse:
-        """The page that says no."""
-        shown = {"reason": str(refusal)}
-        return render(self.request, "user_workflows/forbidden.html", shown, status=403)
+        """Return the page that says why the request was refused."""
+        context = {"reason": str(refusal)}
+        return render(self.request, "user_workflows/forbidden.html", context, status=403)
 
-    def nodes(self) -> Any:
-        """The nodes that this user may know of, by ``USER_WORKFLOWS_STATUS_FILTERS``."""
+    def nodes(self) -> QuerySet[UserTaskStatus]:
+        """Return the nodes that ``USER_WORKFLOWS_STATUS_FILTERS`` lets the user see."""
         request = Request(self.request)
         request.user = self.request.user
-        nodes: Any = UserTaskStatus.objects.all()
+        nodes: QuerySet[UserTaskStatus] = UserTaskStatus.objects.all()
         for backend in settings.STATUS_FILTERS:
             nodes = backend().filter_queryset(request, nodes, self)
         return nodes.select_related("user")
 
     def node(self, uuid: UUID) -> UserTaskStatus:
-        """A node that this user may view."""
-        node: UserTaskStatus | None = self.nodes().filter(uuid=uuid).first()
+        """Return a node that the user may view.
+
+        Raises:
+            Http404: The node does not exist, or not for this user.
+            Refused: The user may not view it.
+        """
+        node = self.nodes().filter(uuid=uuid).first()
         if node is None:
             raise Http404("There is no such workflow.")
         if not may(self.request.user, "view", node):
@@ -57,7 +64,7 @@ class Page(LoginRequiredMixin, View):
         return node
 
     def root_of(self, node: UserTaskStatus) -> UserTaskStatus:
-        """The whole workflow of a node that this user may view."""
+        """Return the root of a node's workflow, if the user may view that too."""
         if node.parent_id is None:
             return node
         uuid = UserTaskStatus.objects.filter(pk=node.tree_id).values_list("uuid", flat=True)
@@ -65,12 +72,12 @@ class Page(LoginRequiredMixin, View):
 
 
 class Fragment(Page):
-    """An answer for the script of a page, which cannot follow a redirect to a log-in page."""
+    """An answer for the script of a page: status codes in place of redirects and messages."""
 
     def handle_no_permission(self) -> Any:
-        """Nobody is logged in any more."""
+        """Answer 401 where nobody is logged in any more."""
         return HttpResponse(status=401)
 
     def refuse(self, refusal: Refused) -> HttpResponse:
-        """No words: the page has its own."""
+        """Answer 403 without a message: the page has its own."""
         return HttpResponse(status=403)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..phases import WAITING, Phase
@@ -34,124 +34,130 @@ class PhaseCount:
 class PhaseCounts:
     """The tasks of a subtree by phase."""
 
-    cells: dict[Phase, PhaseCount] = field(default_factory=dict)
+    by_phase: dict[Phase, PhaseCount] = field(default_factory=dict)
 
     def add(self, phase: Phase, tasks: int, unsettled: int, completed: int, total: int) -> None:
-        """Counts tasks in."""
-        cell = self.cells.setdefault(phase, PhaseCount())
-        cell.tasks += tasks
-        cell.unsettled += unsettled
-        cell.completed += completed
-        cell.total += total
+        """Add tasks of one phase, with their steps."""
+        count = self.by_phase.setdefault(phase, PhaseCount())
+        count.tasks += tasks
+        count.unsettled += unsettled
+        count.completed += completed
+        count.total += total
 
     def update(self, other: PhaseCounts) -> None:
-        """Counts another subtree in."""
-        for phase, cell in other.cells.items():
-            self.add(phase, cell.tasks, cell.unsettled, cell.completed, cell.total)
+        """Add the tasks of another subtree."""
+        for phase, count in other.by_phase.items():
+            self.add(phase, count.tasks, count.unsettled, count.completed, count.total)
+
+    def add_node(self, node: TreeNode) -> None:
+        """Add the node itself, without its children, if it stands for a task."""
+        if node.is_container:
+            return
+        completed, total = node.completed_steps, node.total_steps
+        for child in node.children:
+            completed -= child.completed_steps
+            total -= child.total_steps
+        unsettled = int(node.settled_at is None and node.ended_at is None)
+        self.add(node.phase, 1, unsettled, completed, total)
 
     def tasks(self, phases: Iterable[Phase] = tuple(Phase)) -> int:
-        """How many tasks are in these phases."""
-        return sum(self.cells[phase].tasks for phase in phases if phase in self.cells)
+        """Return the number of tasks in these phases."""
+        return sum(self.by_phase[phase].tasks for phase in phases if phase in self.by_phase)
+
+    def tasks_by_phase(self) -> dict[Phase, int]:
+        """Return the number of tasks in each phase."""
+        return {phase: count.tasks for phase, count in self.by_phase.items()}
 
     @property
     def completed(self) -> int:
         """Steps done."""
-        return sum(cell.completed for cell in self.cells.values())
+        return sum(count.completed for count in self.by_phase.values())
 
     @property
     def total(self) -> int:
         """Steps in all."""
-        return sum(cell.total for cell in self.cells.values())
+        return sum(count.total for count in self.by_phase.values())
 
     @property
     def ended(self) -> int:
-        """Tasks that are not waited for any more."""
-        return sum(cell.tasks - cell.unsettled for cell in self.cells.values())
+        """Tasks whose bodies can run no more."""
+        return sum(count.tasks - count.unsettled for count in self.by_phase.values())
 
     @property
-    def steps_behind(self) -> int:
-        """Steps that are not waited for any more: done, or of tasks that have ended."""
+    def passed_steps(self) -> int:
+        """Steps that take no more time: done, or of tasks that have ended."""
         return sum(
-            cell.total if not cell.unsettled else cell.completed for cell in self.cells.values()
+            count.completed if count.unsettled else count.total for count in self.by_phase.values()
         )
 
     @property
     def waiting(self) -> int:
         """Tasks that have not started, and will."""
-        return sum(cell.unsettled for phase, cell in self.cells.items() if phase in WAITING)
+        return self._unsettled(WAITING)
 
     @property
     def running(self) -> int:
         """Tasks whose body may run at this moment."""
-        return sum(cell.unsettled for phase, cell in self.cells.items() if phase not in WAITING)
+        return self._unsettled(set(Phase) - WAITING)
 
     @property
     def stopping(self) -> int:
         """Tasks that were canceled and have not stopped yet."""
-        cell = self.cells.get(Phase.CANCELED)
-        return cell.unsettled if cell else 0
+        return self._unsettled([Phase.CANCELED])
 
     @property
     def stoppable(self) -> int:
         """Tasks that a cancellation would end."""
-        phases = (Phase.PENDING, Phase.RUNNING, Phase.RETRYING)
-        return sum(self.cells[phase].unsettled for phase in phases if phase in self.cells)
+        return self._unsettled([Phase.PENDING, Phase.RUNNING, Phase.RETRYING])
+
+    def _unsettled(self, phases: Iterable[Phase]) -> int:
+        return sum(self.by_phase[phase].unsettled for phase in phases if phase in self.by_phase)
 
     def segments(self) -> Iterator[tuple[str, float, float]]:
-        """The parts of a bar 100 wide: kind, where it begins, how wide it is; also the empty.
+        """Yield the parts of a bar 100 wide, empty ones too: kind, start and width.
 
         A running task takes the width of the steps that it has done, any that has ended the
         width of all its steps. Where no task has steps, each counts as one.
         """
         total = self.total
-        at = 0.0
+        start = 0.0
         for kind, phases in SEGMENTS.items():
             share = 0
-            for cell in (self.cells[phase] for phase in phases if phase in self.cells):
-                if not total:
-                    share += 0 if kind == "running" else cell.tasks
+            for count in (self.by_phase[phase] for phase in phases if phase in self.by_phase):
+                if kind == "running":
+                    share += count.completed if total else 0
                 else:
-                    share += cell.completed if kind == "running" else cell.total
+                    share += count.total if total else count.tasks
             width = round(100 * share / (total or self.tasks() or 1), 2)
-            yield kind, round(at, 2), width
-            at += width
+            yield kind, round(start, 2), width
+            start += width
 
     def key(self) -> tuple[object, ...]:
-        """What two equal tallies have in common."""
+        """Return a value that two equal counts have in common."""
         return tuple(
-            (phase.value, cell.tasks, cell.unsettled, cell.completed, cell.total)
-            for phase, cell in sorted(self.cells.items())
-            if cell.tasks
+            (phase.value, count.tasks, count.unsettled, count.completed, count.total)
+            for phase, count in sorted(self.by_phase.items())
+            if count.tasks
         )
 
 
-def add_node(found: PhaseCounts, node: TreeNode) -> None:
-    """Counts a node itself into a tally, if it stands for a task."""
-    if node.is_container:
-        return
-    completed, total = node.completed_steps, node.total_steps
-    for child in node.children:
-        completed -= child.completed_steps
-        total -= child.total_steps
-    unsettled = int(node.settled_at is None and node.ended_at is None)
-    found.add(node.phase, 1, unsettled, completed, total)
-
-
 def counts_by_node(top: TreeNode) -> dict[int, PhaseCounts]:
-    """The tally of each node of a tree that is no mere task, by key."""
+    """Return the counts of all nodes of a tree but mere tasks, by key."""
     found: dict[int, PhaseCounts] = {}
     for node in reversed(list(top.walk())):
         if node.children or node.is_container:
-            sums = found[node.pk] = PhaseCounts()
-            add_node(sums, node)
-            add_nodes(sums, node.children, found)
+            counts = sum_counts(node.children, found)
+            counts.add_node(node)
+            found[node.pk] = counts
     return found
 
 
-def add_nodes(sums: PhaseCounts, nodes: Iterable[TreeNode], known: dict[int, PhaseCounts]) -> None:
-    """Counts nodes and all below them into a tally; ``known`` are those of ``tallies``."""
+def sum_counts(nodes: Iterable[TreeNode], known: Mapping[int, PhaseCounts]) -> PhaseCounts:
+    """Return the counts of nodes and all below them; ``known`` comes from ``counts_by_node``."""
+    counts = PhaseCounts()
     for node in nodes:
         if node.pk in known:
-            sums.update(known[node.pk])
+            counts.update(known[node.pk])
         else:
-            add_node(sums, node)
+            counts.add_node(node)
+    return counts

@@ -1,229 +1,156 @@
-"""What the head of the page says of a whole workflow."""
+"""The header of the page of a workflow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
-
-from django.utils.safestring import SafeString
+from typing import TYPE_CHECKING
 
 from ..conf import settings
 from ..models import UserTaskStatus
+from ..permissions import may
 from ..phases import WAITING, Phase
-from ..reports import formatting
+from ..reports import formatting, labels
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
-from . import labels
-from .counts import PhaseCounts
-from .tree_rows import digest
+from .icons import ICONS
+from .node_summary import NodeSummary
+from .versions import digest
+
+if TYPE_CHECKING:
+    from ..permissions import User
 
 #: How long tasks that were asked to stop may take before force is offered.
 FORCE_AFTER = timedelta(seconds=10)
-#: Before a workflow that nobody has started says that it waits for a worker.
+#: How long a workflow may wait for a worker before the page says so.
 USUAL_WAIT = timedelta(seconds=5)
 
 
 @dataclass(slots=True, eq=False)
 class WorkerHealth:
-    """What the sums over a tree do not tell."""
+    """Signs that a worker is gone, or does not stop."""
 
-    silent: int = 0
-    """Running tasks of which nothing was heard for long."""
-    silent_since: datetime | None = None
-    """Since when, of the one that has been so for longest."""
+    stalled: int = 0
+    """Running tasks without a heartbeat for ``USER_WORKFLOWS_LOST_AFTER``."""
+    stalled_since: datetime | None = None
+    """The oldest last heartbeat of these."""
     stopping_since: datetime | None = None
-    """When the first of those that still run was canceled."""
+    """When the first of the canceled tasks that still run was canceled."""
 
 
 def worker_health(top: TreeNode, at: datetime) -> WorkerHealth:
-    """The vitals of a tree as read."""
-    found = WorkerHealth()
-    silent_before = at - settings.LOST_AFTER
+    """Return the worker health of a tree that was read at the time ``at``."""
+    health = WorkerHealth()
+    stalled_before = at - settings.LOST_AFTER
     for node in top.walk():
         if node.is_container or node.settled_at is not None or node.ended_at is not None:
             continue
         if node.phase is Phase.CANCELED:
-            found.stopping_since = min(found.stopping_since or node.modified, node.modified)
+            health.stopping_since = min(health.stopping_since or node.modified, node.modified)
         seen = node.last_seen_at
-        if seen and seen <= silent_before and node.phase not in WAITING and not node.children:
-            found.silent += 1
-            found.silent_since = min(found.silent_since or seen, seen)
-    return found
+        if seen and seen <= stalled_before and node.phase not in WAITING and not node.children:
+            health.stalled += 1
+            health.stalled_since = min(health.stalled_since or seen, seen)
+    return health
 
 
-@dataclass(slots=True, eq=False)
-class Header:
+@dataclass(slots=True, eq=False, kw_only=True)
+class Header(NodeSummary[UserTaskStatus]):
     """A whole workflow in a few words and one bar."""
 
-    status: UserTaskStatus
-    """The root; its sums are not looked at, those of ``tally`` are."""
-    tally: PhaseCounts
-    vitals: WorkerHealth
-    at: datetime
-    may_cancel: bool = False
-    may_delete: bool = False
+    user: User
+    health: WorkerHealth
     artifacts: int = 0
+    may_cancel: bool = field(init=False)
+    may_delete: bool = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """As the user knows it."""
-        return str(self.status.name)
-
-    @property
-    def phase(self) -> Phase:
-        """The verdict, for now or for good."""
-        return Phase(self.status.phase)
-
-    @property
-    def kind(self) -> str:
-        """The phase as a part of CSS classes."""
-        return self.phase.value.lower()
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing can run any more."""
-        return self.status.is_settled
-
-    @property
-    def state(self) -> str:
-        """In words."""
-        return labels.state_label(
-            self.phase,
-            self.status.state,
-            settled=self.is_settled,
-            tally=self.tally,
-            several=self.tally.tasks() > 1,
-        )
-
-    @property
-    def icon(self) -> SafeString:
-        """The sign of its phase."""
-        return labels.icon(self.phase)
-
-    @property
-    def steps(self) -> str:
-        """ "46 of 92 steps"."""
-        return labels.steps_label(self.tally.completed, self.tally.total)
-
-    @property
-    def value_text(self) -> str:
-        """What a screen reader says of the bar."""
-        return labels.progress_text(self.tally)
-
-    @property
-    def percent(self) -> int:
-        """Completed steps of 100."""
-        return percent(self.tally.completed, self.tally.total)
+    def __post_init__(self) -> None:
+        self.may_cancel = may(self.user, "cancel", self.node)
+        self.may_delete = may(self.user, "delete", self.node)
 
     @property
     def tasks(self) -> int:
-        """How many tasks there are."""
-        return self.tally.tasks()
-
-    @property
-    def succeeded(self) -> int:
-        """How many of them succeeded."""
-        return self.tally.tasks([Phase.SUCCEEDED, Phase.PARTIAL])
+        """The number of tasks."""
+        return self.counts.tasks()
 
     @property
     def succeeded_percent(self) -> int:
-        """The same, of 100."""
-        return percent(self.succeeded, self.tasks)
+        """Succeeded tasks of 100."""
+        return percent(self.counts.tasks([Phase.SUCCEEDED, Phase.PARTIAL]), self.tasks)
 
     @property
     def settled_percent(self) -> int:
         """Tasks that have ended, whatever the outcome, of 100."""
-        return percent(self.tally.ended, self.tasks)
+        return percent(self.counts.ended, self.tasks)
 
     @property
-    def legend(self) -> list[dict[str, Any]]:
+    def legend(self) -> list[dict[str, str]]:
         """The phases that tasks are in."""
         return [
-            {"phase": phase.value, "kind": phase.value.lower(), "count": number, "text": text}
-            | {"icon": labels.icon(phase)}
-            for phase, number, text in labels.legend(self.tally)
+            {"kind": phase.value.lower(), "icon": ICONS[phase], "text": text}
+            for phase, text in labels.count_labels(self.counts.tasks_by_phase()).items()
         ]
 
     @property
     def may_grow(self) -> bool:
-        """Whether tasks that run now may still add others."""
-        return self.tally.stoppable > self.tally.waiting
-
-    @property
-    def elapsed(self) -> float | None:
-        """Seconds since the start, or until the end."""
-        return estimates.elapsed(self.status.started_at, self.status.settled_at, self.at)
-
-    @property
-    def duration(self) -> str:
-        """The same in words."""
-        return formatting.format_duration(self.elapsed)
+        """True if tasks that run now may still add others."""
+        return self.counts.stoppable > self.counts.waiting
 
     @property
     def eta(self) -> str:
-        """The time left, roughly; empty where nobody can tell."""
+        """The estimated time left as a label; empty where there is no estimate."""
         left = estimates.eta(
             self.phase,
-            self.status.started_at,
+            self.node.started_at,
             self.at,
-            settled=self.tally.ended,
-            steps=self.tally.steps_behind,
-            total=self.tally.total,
+            settled=self.counts.ended,
+            steps=self.counts.passed_steps,
+            total=self.total,
         )
-        return labels.rough_duration(left.total_seconds()) if left is not None else ""
+        return formatting.rough_duration(left.total_seconds()) if left is not None else ""
 
     @property
     def waiting(self) -> float | None:
-        """Seconds for which no worker has taken any of it; None where that is nothing unusual."""
-        if self.is_settled or not self.tasks or self.tally.tasks([Phase.PENDING]) < self.tasks:
+        """Seconds for which no worker has taken any task; None where that is nothing unusual."""
+        if self.is_settled or not self.tasks or self.counts.tasks([Phase.PENDING]) < self.tasks:
             return None
-        seconds = (self.at - self.status.created).total_seconds()
+        seconds = (self.at - self.node.created).total_seconds()
         return seconds if seconds >= USUAL_WAIT.total_seconds() else None
 
     @property
-    def waiting_text(self) -> str:
-        """The same in words."""
-        return formatting.format_duration(self.waiting)
-
-    @property
-    def silence(self) -> str:
-        """ "no sign of life for 9 min"; empty if all is well."""
-        since = self.vitals.silent_since
+    def stalled(self) -> str:
+        """The label of stalled tasks: "no sign of life for 9 min 00 s"; empty if all is well."""
+        since = self.health.stalled_since
         if since is None or self.is_settled:
             return ""
         return labels.stalled_label(int((self.at - since).total_seconds() // 60))
 
     @property
     def can_cancel(self) -> bool:
-        """Whether the user may cancel, and there is something to cancel."""
-        return self.may_cancel and not self.is_settled and self.tally.stoppable > 0
+        """True if the user may cancel, and there is something to cancel."""
+        return self.may_cancel and not self.is_settled and self.counts.stoppable > 0
 
     @property
     def can_force(self) -> bool:
-        """Whether the user may cancel, and asking has not been enough."""
-        since = self.vitals.stopping_since
-        return (
-            self.may_cancel
-            and not self.is_settled
-            and since is not None
-            and self.at - since >= FORCE_AFTER
-        )
+        """True if the user may cancel, and canceled tasks do not stop."""
+        since = self.health.stopping_since
+        is_late = since is not None and self.at - since >= FORCE_AFTER
+        return self.may_cancel and not self.is_settled and is_late
 
     @property
     def can_delete(self) -> bool:
-        """Whether the user may delete it, and nothing runs in it any more."""
+        """True if the user may delete the workflow, and nothing runs in it any more."""
         return self.may_delete and self.is_settled
 
     @property
     def version(self) -> str:
-        """Differs when the head has to be shown anew."""
-        waiting = self.waiting
+        """A text that differs when the header has to be shown again."""
+        node = self.node
         return digest(
             (
-                self.name, self.phase.value, self.state, self.is_settled, self.tally.key(),
-                self.status.subject, self.status.attempts, self.status.started_at is None,
-                self.eta, waiting is not None, self.silence, self.vitals.silent,
+                self.name, self.phase.value, self.state, self.is_settled, self.counts.key(),
+                node.subject, node.attempts, node.started_at is None,
+                self.eta, self.waiting is not None, self.stalled, self.health.stalled,
                 self.can_cancel, self.can_force, self.can_delete, self.artifacts > 0,
             )
         )  # fmt: skip

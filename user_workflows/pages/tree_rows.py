@@ -1,173 +1,112 @@
-"""A node as it is shown: the same whether it comes from a whole tree or from a few queries."""
+"""A node as a row of the tree: the same from a whole tree and from a few queries."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from uuid import UUID
-
-from django.utils.safestring import SafeString
 
 from ..conf import settings
 from ..phases import NodeType, Phase
-from ..reports import formatting
-from ..tree import estimates
-from . import labels
-from .counts import PhaseCounts
+from ..reports import labels
+from ..tree.nodes import TreeNode
+from .node_summary import NodeColumns, NodeSummary
+from .versions import digest
 
 
-def digest(content: object) -> str:
-    """A short sign that differs where the content does."""
-    return hashlib.blake2s(repr(content).encode(), digest_size=6).hexdigest()
-
-
-@dataclass(slots=True, eq=False)
-class TreeRow:
+@dataclass(slots=True, eq=False, kw_only=True)
+class TreeRow(NodeSummary[TreeNode | NodeColumns]):
     """One node of a tree as the page shows it."""
 
-    pk: int
-    uuid: UUID
-    parent_id: int | None
     level: int
-    """1 for the top of the page."""
-    node_type: NodeType
-    name: str
-    phase: Phase
-    text: str
-    """The state as it is stored."""
-    allow_failure: bool
-    attempts: int
-    started_at: datetime | None
-    settled_at: datetime | None
-    ended_at: datetime | None
-    last_seen_at: datetime | None
-    cause: str
-    """The name of the task because of which this one did not run."""
-    tally: PhaseCounts
+    """The depth in the page; 1 for the root."""
     children: int
     artifacts: int
-    at: datetime
-    """When it was read."""
-    place: int = 0
-    """Among its siblings, from 1; 0 where it is not known, as in a delta."""
+    caused_by: str | None
+    """The name of the task that failed or was canceled and so decided this node."""
+    position: int = 0
+    """The place among the siblings, from 1; 0 where it is not known, as in a delta."""
     siblings: int = 0
     is_open: bool = False
     toggle: str = ""
-    """Where a click opens or closes it without a script."""
+    """The query string that opens or closes the row without a script."""
     can_force: bool = False
-    """Whether what was asked to stop has had its time to."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing below can run any more."""
-        return self.settled_at is not None
+    """True if tasks that were asked to stop have had their time to."""
 
     @property
     def several(self) -> bool:
-        """Whether this stands for more than one task."""
-        return self.children > 0 or self.node_type is not NodeType.TASK
-
-    @property
-    def state(self) -> str:
-        """In words."""
-        return labels.state_label(
-            self.phase, self.text, settled=self.is_settled, tally=self.tally, several=self.several
-        )
-
-    @property
-    def icon(self) -> SafeString:
-        """The sign of its phase."""
-        return labels.icon(self.phase)
-
-    @property
-    def kind(self) -> str:
-        """The phase as a part of CSS classes."""
-        return self.phase.value.lower()
+        """True if the node stands for more than one task."""
+        return self.children > 0 or self.node.node_type != NodeType.TASK
 
     @property
     def badge(self) -> str:
-        """What kind of container it is."""
-        return labels.type_badge(self.node_type)[0]
+        """The badge of a container: how its members run."""
+        return labels.type_labels(NodeType(self.node.node_type))[0]
 
     @property
     def badge_title(self) -> str:
-        """The same at more length."""
-        return labels.type_badge(self.node_type)[1]
+        """The meaning of the badge."""
+        return labels.type_labels(NodeType(self.node.node_type))[1]
+
+    @property
+    def cause(self) -> str:
+        """The name of the task because of which this one did not run."""
+        return self.caused_by or "" if self.phase is Phase.SKIPPED else ""
 
     @property
     def summary(self) -> list[str]:
-        """What is inside a container, by phase."""
-        return [text for _, _, text in labels.legend(self.tally)] if self.several else []
-
-    @property
-    def value_text(self) -> str:
-        """What a screen reader says of its bar."""
-        return labels.progress_text(self.tally)
+        """The tasks in a container, by phase."""
+        counts = self.counts.tasks_by_phase() if self.several else {}
+        return list(labels.count_labels(counts).values())
 
     @property
     def label(self) -> str:
-        """The row in one breath, for those who hear it."""
-        said = [self.state]
-        if self.several or self.tally.total > 1:
-            said.append(self.value_text)
-        if self.silence:
-            said.append(self.silence)
-        return f"{self.name}: {', '.join(said)}"
+        """The whole row as a screen reader reads it out."""
+        parts = [self.state]
+        if self.several or self.total > 1:
+            parts.append(self.value_text)
+        if self.stalled:
+            parts.append(self.stalled)
+        return f"{self.name}: {', '.join(parts)}"
 
     @property
-    def elapsed(self) -> float | None:
-        """Seconds it took, or has taken."""
-        return estimates.elapsed(self.started_at, self.settled_at, self.at)
-
-    @property
-    def duration(self) -> str:
-        """The same in words."""
-        return formatting.format_duration(self.elapsed)
-
-    @property
-    def is_ticking(self) -> bool:
-        """Whether its duration grows."""
-        return self.started_at is not None and not self.is_settled
-
-    @property
-    def silent_minutes(self) -> int:
-        """Since when nothing was heard of the worker of a running task; 0 if that is not long."""
-        if self.is_settled or self.several or self.ended_at or self.last_seen_at is None:
+    def stalled_minutes(self) -> int:
+        """Minutes since the last heartbeat of a running task; 0 if that is not long."""
+        seen = self.node.last_seen_at
+        if self.is_settled or self.several or self.node.ended_at or seen is None:
             return 0
         if self.phase in (Phase.PENDING, Phase.RETRYING):
             return 0
-        silence = self.at - self.last_seen_at
-        return int(silence.total_seconds() // 60) if silence >= settings.LOST_AFTER else 0
+        age = self.at - seen
+        return int(age.total_seconds() // 60) if age >= settings.LOST_AFTER else 0
 
     @property
-    def silence(self) -> str:
-        """The same in words, empty if all is well."""
-        return labels.stalled_label(self.silent_minutes) if self.silent_minutes else ""
+    def stalled(self) -> str:
+        """The label of a stalled task; empty if all is well."""
+        return labels.stalled_label(self.stalled_minutes) if self.stalled_minutes else ""
 
     @property
     def is_stoppable(self) -> bool:
-        """Whether canceling it would have an effect."""
-        return self.tally.stoppable > 0
+        """True if canceling the node would have an effect."""
+        return self.counts.stoppable > 0
 
     @property
-    def is_stubborn(self) -> bool:
-        """Whether only force is left to stop what runs here."""
-        return self.can_force and not self.is_stoppable and self.tally.stopping > 0
+    def needs_force(self) -> bool:
+        """True if only force can stop what still runs here."""
+        return self.can_force and not self.is_stoppable and self.counts.stopping > 0
 
     @property
     def version(self) -> str:
-        """Differs when the row has to be shown anew."""
+        """A text that differs when the row has to be shown again."""
+        node = self.node
         return digest(
             (
-                self.name, self.phase.value, self.text, self.allow_failure, self.attempts,
-                _timestamp(self.started_at), _timestamp(self.settled_at), self.cause,
-                self.tally.key(),
-                self.children, self.artifacts, self.silent_minutes, self.can_force,
+                self.name, self.phase.value, node.state, node.allow_failure, node.attempts,
+                _timestamp(node.started_at), _timestamp(node.settled_at), self.cause,
+                self.counts.key(),
+                self.children, self.artifacts, self.stalled_minutes, self.can_force,
             )
         )  # fmt: skip
 
 
-def _timestamp(time: datetime | None) -> Any:
-    return time and time.timestamp()
+def _timestamp(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()

@@ -2,16 +2,16 @@
 
 from django.urls import path
 
-from . import actions, views
+from . import actions, fragments, views
 
 app_name = "user_workflows"
 
 urlpatterns = [
     path("", views.ListPage.as_view(), name="list"),
-    path("changes/", views.ListChanges.as_view(), name="list_changes"),
+    path("changes/", fragments.ListChanges.as_view(), name="list_changes"),
     path("<uuid:uuid>/", views.DetailPage.as_view(), name="detail"),
-    path("<uuid:uuid>/changes/", views.Changes.as_view(), name="changes"),
-    path("<uuid:uuid>/rows/", views.Rows.as_view(), name="rows"),
+    path("<uuid:uuid>/changes/", fragments.Changes.as_view(), name="changes"),
+    path("<uuid:uuid>/rows/", fragments.Rows.as_view(), name="rows"),
     path("<uuid:uuid>/cancel/", actions.CancelPage.as_view(), name="cancel"),
     path("<uuid:uuid>/delete/", actions.DeletePage.as_view(), name="delete"),
     path("<uuid:uuid>/graph/", views.GraphPage.as_view(), name="graph"),

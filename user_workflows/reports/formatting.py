@@ -1,25 +1,31 @@
-"""Pieces of text that the terminal, the pages and the pictures write alike."""
+"""Numbers, sizes and durations as people read them, and the isolation of right-to-left text."""
 
 from __future__ import annotations
 
 import unicodedata
 from itertools import pairwise
 
-from django.utils.translation import gettext
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
 
 #: Put around text, these keep its direction from turning what stands beside it.
 ISOLATE, END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
 def isolate(text: str) -> str:
-    """``text`` such that right-to-left letters in it do not turn around what stands beside it."""
+    """Return ``text`` so that right-to-left letters in it do not reorder what stands beside it."""
     if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
         return ISOLATE + text + END
     return text
 
 
+def format_number(number: int) -> str:
+    """Return a number with its digits grouped as the reader's language does: 10,000."""
+    return str(number_format(number, force_grouping=True))
+
+
 def format_size(count: int | None) -> str:
-    """Bytes in few letters: 312 B, 4.2 kB, 18 MB."""
+    """Return a number of bytes in few letters: 312 B, 4.2 kB, 18 MB; empty for None."""
     if count is None:
         return ""
     number, unit = float(count), "B"
@@ -31,9 +37,11 @@ def format_size(count: int | None) -> str:
 
 
 def format_duration(seconds: float | None, *, compact: bool = False) -> str:
-    """Seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h".
+    """Return seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h".
 
-    ``compact`` is for terminals, which are not translated: 0.4s, 12s, 3m05s, 2h07m, 4d02h.
+    Args:
+        seconds: The duration; None gives an empty text.
+        compact: Write 0.4s, 12s, 3m05s, 2h07m, 4d02h, untranslated, as terminals do.
     """
     if seconds is None:
         return ""
@@ -50,3 +58,17 @@ def format_duration(seconds: float | None, *, compact: bool = False) -> str:
         if whole >= size:
             return f"{whole // size}{gap}{unit}{gap}{whole % size // part:02}{gap}{small}"
     return f"{whole}{gap}{units[-1]}"
+
+
+def rough_duration(seconds: float) -> str:
+    """Return a rough duration for an estimate: "about 3 minutes"."""
+    if seconds < 45:
+        return gettext("less than a minute")
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return ngettext("about %(n)d minute", "about %(n)d minutes", minutes) % {"n": minutes}
+    hours = round(seconds / 3600)
+    if hours < 36:
+        return ngettext("about %(n)d hour", "about %(n)d hours", hours) % {"n": hours}
+    days = round(seconds / 86400)
+    return ngettext("about %(n)d day", "about %(n)d days", days) % {"n": days}

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import template
 from django.utils.timezone import now
 
-from ..diagram.labels import group_digits
 from ..models import UserTaskStatus
 from ..pages.list_rows import ListRow
-from ..reports.formatting import format_size
+from ..reports.formatting import format_duration, format_number, format_size
 
 register = template.Library()
 
 
 @register.inclusion_tag("user_workflows/_live_progress.html")
-def workflow_progress(status: UserTaskStatus) -> dict[str, Any]:
-    """One bar with the state and a link to the page; it moves where ``workflow_assets`` is used.
+def workflow_progress(status: UserTaskStatus) -> dict[str, object]:
+    """Show one bar with the state and a link to the page; live where ``workflow_assets`` is used.
 
-    ``status`` is a workflow, or a part of one, that the reader may see. No query.
+    Args:
+        status: A workflow, or a part of one, that the reader may see.
+
+    Queries: 0.
     """
-    return {"row": ListRow(status, now(), None)}
+    return {"row": ListRow(node=status, at=now())}
 
 
 @register.inclusion_tag("user_workflows/_assets.html")
-def workflow_assets() -> dict[str, Any]:
-    """The style sheet and the script, for the head of a page that is not one of ours."""
+def workflow_assets() -> dict[str, object]:
+    """Show the style sheet and the script, for the head of a page of the site's own."""
     return {}
 
 
 @register.filter
 def uw_number(number: int) -> str:
-    """A number with its digits grouped: 10,000."""
-    return group_digits(number)
+    """Return a number with its digits grouped: 10,000."""
+    return format_number(number)
 
 
 register.filter("uw_size", format_size)
+register.filter("uw_duration", format_duration)

@@ -3,7 +3,7 @@
     print(terminal.as_text(status.tree()))
 
 Nothing here reads the database or knows a terminal: ``Picture`` makes lines of a ``TreeNode``,
-and whoever shows them says how much room there is. Needs rich (the extra ``terminal``).
+in a size that the caller gives. Needs rich (the extra ``terminal``).
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ def as_text(
     width: int | None = None,
     at: datetime | None = None,
 ) -> str:
-    """The whole tree as plain text.
+    """Return the whole tree as plain text.
 
-    Arguments:
-        texts: why leaves failed, by primary key.
-        width: the terminal cells that a line may take; else as many as the names need.
-        at: the time up to which running nodes have run; now, if not given.
+    Args:
+        tree: The workflow, or a part of one.
+        texts: The messages of failed leaves, by primary key.
+        width: The terminal cells that a line may take; as many as the names need, if not given.
+        at: The time up to which running nodes have run; now, if not given.
     """
     return plain(Picture(tree, texts=texts or {}, at=at).lines(width))

@@ -1,4 +1,4 @@
-"""Which nodes of a tree to show where there is no room for all."""
+"""The choice of the nodes to show where not all lines of a tree fit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..tree.nodes import TreeNode
 
 
 class Fitting:
-    """Nodes of a tree that are shown, and the lines that they take.
+    """The nodes of a tree that are shown, and the lines that they take.
 
-    A shown node takes a line (or more, if it has something to say). Where some children of a
-    node are shown and some are not, one line more counts those that are not.
+    A shown node takes a line, or more if it has a message. Where some children of a node are
+    shown and some are not, one line more counts those that are not.
     """
 
     def __init__(self, nodes: Mapping[int, TreeNode], lines: Mapping[int, int], root: int) -> None:
@@ -21,8 +21,8 @@ class Fitting:
         self.shown = {root}
         self._visible: Counter[int] = Counter()
 
-    def show(self, node: TreeNode, room: int) -> int:
-        """Shows a node and all above it if that takes at most ``room`` lines; how many it took."""
+    def show(self, node: TreeNode, free: int) -> int:
+        """Show a node and all above it if ``free`` lines suffice; return how many that took."""
         new = []
         while node.pk not in self.shown:
             new.append(node)
@@ -30,7 +30,7 @@ class Fitting:
         takes = sum(self.lines[part.pk] for part in new)
         takes += sum(len(part.children) > 1 for part in new[1:])
         takes += self._counts(node, 1) - self._counts(node, 0)
-        if not new or takes > room:
+        if not new or takes > free:
             return 0
         self.shown.update(part.pk for part in new)
         self._visible.update(part.parent_id or 0 for part in new)
@@ -43,30 +43,31 @@ class Fitting:
 def fitting(
     nodes: Mapping[int, TreeNode],
     lines: Mapping[int, int],
-    room: int,
+    free: int,
     *,
     failed: Iterable[TreeNode],
     running: Iterable[TreeNode],
 ) -> set[int] | None:
-    """The nodes to show in ``room`` lines below the root; None if all of them fit.
+    """Return the keys of the nodes to show below the root; None if all of them fit.
 
-    Arguments:
-        nodes: the tree, by primary key, the root first.
-        lines: how many lines each of them takes.
-        failed: the first is shown whatever it takes; of the others as many as leave half of the
-            room, and more if there is some left.
-        running: what is shown then. Others follow where there is room, from the root downwards.
+    Args:
+        nodes: The tree, by primary key, the root first.
+        lines: The number of lines that each node takes.
+        free: The number of lines below the root.
+        failed: Failed nodes. The first is shown whatever it takes; of the others as many as leave
+            half of the lines, and more if some are left in the end.
+        running: Nodes that are shown next. Others follow, from the root downwards.
     """
     root = next(iter(nodes))
-    if sum(lines.values()) - lines[root] <= room:
+    if sum(lines.values()) - lines[root] <= free:
         return None
     found = Fitting(nodes, lines, root)
     failed = list(failed)
     others = sorted(nodes.values(), key=lambda node: node.level)
-    half = room // 2
+    half = free // 2
     for wanted, kept in ((failed[:1], 0), (failed, half), (running, 0), (failed, 0), (others, 0)):
         for node in wanted:
-            if room <= kept:
+            if free <= kept:
                 break
-            room -= found.show(node, room - kept)
+            free -= found.show(node, free - kept)
     return found.shown

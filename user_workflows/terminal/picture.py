@@ -1,4 +1,4 @@
-"""How a tree looks at one moment, as lines of text."""
+"""A picture of a tree at one moment, as lines of text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.utils.timezone import now
+from django.utils.translation import override
 from rich.cells import cell_len
 
-from ..phases import STATE_TEXTS, WAITING, NodeType, Phase
+from ..phases import WAITING, NodeType, Phase
 from ..reports.formatting import isolate
+from ..reports.labels import state_label
 from ..tree.nodes import TreeNode
 from .fitting import fitting
 from .text import Line, clean, clip, counts_label, short_duration, wrap
@@ -46,8 +48,9 @@ _STYLES = {
     Phase.SKIPPED: "bright_black",
 }
 _TYPES = {NodeType.TASK: "", NodeType.CHAIN: "chain in order", NodeType.GROUP: "group at once"}
-_NARROW, _ROOMY, _WIDE = 60, 90, 110
-#: Columns for the state, where there is room, and where a long one takes the bar's place.
+_NARROW, _FULL, _WIDE = 60, 90, 110
+#: Columns of the state, by the width of the picture, of a bar and of a duration. A state that is
+#: longer takes the place of the bar too.
 _SHORT_STATE, _STATE, _LONG_STATE, _BAR, _TIME = 14, 19, 25, 10, 6
 _DIM = "bright_black"
 
@@ -68,9 +71,9 @@ class _Layout:
     state: int
     steps: int
     brief: bool
-    """Whether messages get one line each."""
+    """True if messages get one line each."""
     full: bool
-    """Whether there is room for all words."""
+    """True if the types of containers are spelt out."""
 
     @property
     def narrow(self) -> bool:
@@ -79,11 +82,11 @@ class _Layout:
 
 @dataclass(slots=True)
 class Picture:
-    """How a tree looked at one moment."""
+    """A tree at one moment."""
 
     tree: TreeNode
     texts: Mapping[int, str] = field(default_factory=dict)
-    """Why leaves failed, by primary key."""
+    """The messages of failed leaves, by primary key."""
     names: Mapping[int, str] = field(default_factory=dict)
     """Names of nodes outside the tree that nodes in it were skipped because of."""
     at: datetime | None = None
@@ -103,36 +106,35 @@ class Picture:
                 busy.append(_Busy(int(not waiting), int(waiting)))
             self._busy[node.pk] = _Busy(sum(b.running for b in busy), sum(b.waiting for b in busy))
 
-    # -- words ----------------------------------------------------------------------------------
+    # -- labels ---------------------------------------------------------------------------------
 
     def state(self, node: TreeNode, *, short: bool = False) -> str:
-        """The state of a node in words."""
-        if node.phase in (Phase.FAILED, Phase.CANCELED) and not node.is_settled:
-            words = {Phase.FAILED: "Failing", Phase.CANCELED: "Canceling"}[node.phase]
-            running, waiting = self._busy[node.pk]
-            rest = f"{running} still running" if running else f"{waiting} still pending"
-            if not short and (running or waiting):
-                words += f" ({rest})" if node.children else " (still running)"
-        elif node.phase is Phase.RUNNING and node.state not in STATE_TEXTS.values():
-            words = isolate(clean(node.state)) or node.phase.state
-        elif node.phase is Phase.PARTIAL and short:
-            words = "With failures"
-        else:
-            words = node.phase.state
-        if node.phase is Phase.FAILED and node.allow_failure and not short:
-            words += " (allowed)"
+        """Return the state of a node, in English; ``short`` leaves out what is open in it."""
+        running, waiting = (0, 0) if short else self._busy[node.pk]
+        with override(None):
+            label = state_label(
+                node.phase,
+                isolate(clean(node.state)),
+                is_settled=node.is_settled,
+                running=running,
+                waiting=waiting,
+                several=bool(node.children),
+                is_allowed=node.allow_failure and not short,
+            )
+        if node.phase is Phase.PARTIAL and short:
+            label = "With failures"
         if node.attempts > 1:
             attempt = f"attempt {node.attempts}"
-            words += f" ({attempt})" if node.phase is Phase.RETRYING else f", {attempt}"
-        return words
+            label += f" ({attempt})" if node.phase is Phase.RETRYING else f", {attempt}"
+        return label
 
     def name(self, pk: int | None) -> str:
-        """The name of a node, safe to show."""
+        """Return the name of a node, safe to show."""
         node = self.nodes.get(pk or 0)
         return clean(node.name if node else self.names.get(pk or 0, "")) or "(no name)"
 
     def path(self, pk: int) -> str:
-        """The names on the way to a node, without the root's."""
+        """Return the names on the path to a node, without the root's."""
         names: list[str] = []
         node: TreeNode | None = self.nodes.get(pk)
         while node is not None and (node is not self.tree or not names):
@@ -141,7 +143,7 @@ class Picture:
         return " / ".join(reversed(names))
 
     def reason(self, node: TreeNode) -> str:
-        """Why a node failed or was not run, in words; empty if that is not to be said here."""
+        """Return why a node failed or was not run; empty if that is not shown at this node."""
         if node.phase is Phase.FAILED:
             return clean(self.texts.get(node.pk, ""))
         if node.phase is Phase.SKIPPED and node.caused_by_id is not None:
@@ -150,12 +152,20 @@ class Picture:
                 return f"not run because of {isolate(self.name(node.caused_by_id))}"
         return ""
 
+    def failed(self) -> list[TreeNode]:
+        """Return the tasks that failed, and containers that failed with a message of their own."""
+        return [
+            node
+            for node in self.nodes.values()
+            if node.phase is Phase.FAILED and (not node.is_container or node.pk in self.texts)
+        ]
+
     # -- drawing --------------------------------------------------------------------------------
 
     def lines(self, width: int | None = None, height: int | None = None) -> list[Line]:
-        """The tree in at most ``width`` columns and, if given, ``height`` lines.
+        """Return the tree in at most ``width`` columns and ``height`` lines, where given.
 
-        Where the height does not suffice, what failed or runs is shown, and the rest counted.
+        Where the height does not suffice, nodes that failed or run are shown, the rest counted.
         """
         layout = self._layout(width, brief=height is not None)
         lines = self._head(layout, bar=20 if width is None else None)
@@ -185,8 +195,8 @@ class Picture:
             below = prefix + (" " * indent if is_last else down)
             if isinstance(item, Counter):
                 text = f"{self.glyphs.more} {counts_label(item)}"
-                room = layout.width - cell_len(start)
-                lines.append([(start, _DIM), (clip(text, room, self.glyphs.more), _DIM)])
+                free = layout.width - cell_len(start)
+                lines.append([(start, _DIM), (clip(text, free, self.glyphs.more), _DIM)])
                 continue
             lines.append(self._row(item, start, layout))
             has_more = bool(item.children) and (
@@ -210,9 +220,9 @@ class Picture:
             name = max(names)
             return _Layout(name + right, name, _STATE, steps, brief, full=True)
         wide = (_SHORT_STATE, _STATE, _LONG_STATE)
-        state = wide[(width >= _ROOMY) + (width >= _WIDE)]
+        state = wide[(width >= _FULL) + (width >= _WIDE)]
         name = width - right + _STATE - state
-        return _Layout(width, name, state, steps, brief, full=width >= _ROOMY)
+        return _Layout(width, name, state, steps, brief, full=width >= _FULL)
 
     def _kind(self, node: TreeNode, *, full: bool) -> str:
         if not node.is_container:
@@ -220,7 +230,7 @@ class Picture:
         return _TYPES.get(node.node_type, node.node_type.value) if full else node.node_type.value
 
     def _head(self, layout: _Layout, bar: int | None) -> list[Line]:
-        """The root: its bar fills what the words leave free, or a line of its own."""
+        """Return the root: its bar fills what its labels leave free, or a line of its own."""
         root, style = self.tree, _STYLES[self.tree.phase]
         symbol = f"{self.glyphs.symbols[root.phase]} "
         kind = self._kind(root, full=layout.full)
@@ -231,49 +241,49 @@ class Picture:
             tail += f"  {took}"
         fixed = cell_len(symbol + kind + state + tail) + 6
         name = self.name(root.pk)
-        room = bar or layout.width - fixed - cell_len(name)
-        words: Line = [(symbol, style), ("", "bold"), (kind, _DIM), ("  ", ""), (state, style)]
-        if room >= 10:
-            words[1] = (isolate(name), "bold")
-            return [[*words, ("  ", ""), *self._bar(root, room), (f"  {tail}", "")]]
+        free = bar or layout.width - fixed - cell_len(name)
+        labels: Line = [(symbol, style), ("", "bold"), (kind, _DIM), ("  ", ""), (state, style)]
+        if free >= 10:
+            labels[1] = (isolate(name), "bold")
+            return [[*labels, ("  ", ""), *self._bar(root, free), (f"  {tail}", "")]]
         state = clip(state, layout.width // 2, self.glyphs.more)
-        room = layout.width - cell_len(symbol + kind + state) - 2
-        words[1] = (isolate(clip(name, room, self.glyphs.more)), "bold")
-        words[4] = (state, style)
-        room = max(0, min(60, layout.width - 4 - len(tail)))
-        return [words, [("  ", ""), *self._bar(root, room), (f"  {tail}", "")]]
+        free = layout.width - cell_len(symbol + kind + state) - 2
+        labels[1] = (isolate(clip(name, free, self.glyphs.more)), "bold")
+        labels[4] = (state, style)
+        free = max(0, min(60, layout.width - 4 - len(tail)))
+        return [labels, [("  ", ""), *self._bar(root, free), (f"  {tail}", "")]]
 
     def _row(self, node: TreeNode, start: str, layout: _Layout) -> Line:
         style, more = _STYLES[node.phase], self.glyphs.more
         right = self._narrow_right(node, layout) if layout.narrow else self._right(node, layout)
-        room = (
+        free = (
             layout.width - 2 - sum(cell_len(t) for t, _ in right) if layout.narrow else layout.name
         )
-        if cell_len(start) > room // 2:
-            start = more + start[-(room // 2) :]
-        room -= cell_len(start) + 2
+        if cell_len(start) > free // 2:
+            start = more + start[-(free // 2) :]
+        free -= cell_len(start) + 2
         name = self.name(node.pk)
         kind = "" if layout.narrow else self._kind(node, full=layout.full)
-        if kind and cell_len(name) + 2 + len(kind) > room:
+        if kind and cell_len(name) + 2 + len(kind) > free:
             kind = self._kind(node, full=False)
         if kind:
             kind = f"  {kind}"
-        name = clip(name, max(room - len(kind), 1), more)
+        name = clip(name, max(free - len(kind), 1), more)
         line: Line = [(start, _DIM), (f"{self.glyphs.symbols[node.phase]} ", style)]
         name_style = "" if node.phase not in (Phase.PENDING, Phase.SKIPPED) else _DIM
         line += [(isolate(name), name_style), (kind, _DIM)]
-        gap = " " * max(0, room - cell_len(name + kind))
+        gap = " " * max(0, free - cell_len(name + kind))
         return [*line, (f"{gap}  ", ""), *right]
 
     def _right(self, node: TreeNode, layout: _Layout) -> Line:
-        """State, bar, steps and duration in their columns; a long state takes the bar's."""
+        """Return state, bar, steps and duration in columns; a long state takes the bar's."""
         style = _STYLES[node.phase]
         merged = layout.state + 2 + _BAR
         if node.phase is Phase.SKIPPED and (reason := self.reason(node)):
             text = f"{self.state(node)}, {reason}"
-            room = merged + 2 + layout.steps + 2 + _TIME
-            if layout.brief or cell_len(text) <= room:
-                return [(clip(text, room, self.glyphs.more), style)]
+            free = merged + 2 + layout.steps + 2 + _TIME
+            if layout.brief or cell_len(text) <= free:
+                return [(clip(text, free, self.glyphs.more), style)]
         state = self.state(node)
         if cell_len(state) > layout.state:
             state = clip(state, merged, self.glyphs.more)
@@ -290,7 +300,7 @@ class Picture:
         state = clip(self.state(node, short=True), layout.width // 2, self.glyphs.more)
         right: Line = [(state, _STYLES[node.phase])]
         steps = f" {node.completed_steps}/{node.total_steps}"
-        # The symbol, some of the way to it and some of the name come first.
+        # The symbol, some of its indentation and some of the name come first.
         if layout.width - cell_len(state + steps) < 10:
             return right
         if node.total_steps > 1 and not node.is_settled:
@@ -312,26 +322,22 @@ class Picture:
             row = self._right(node, layout)
             if not layout.narrow and reason in row[0][0]:
                 return []
-        room = max(10, layout.width - cell_len(start) - 2)
-        texts = wrap(reason, room)
+        free = max(10, layout.width - cell_len(start) - 2)
+        texts = wrap(reason, free)
         if layout.brief or len(texts) > 3:
             keep = 1 if layout.brief else 3
             rest = " ".join(texts[keep - 1 :])
-            texts = [*texts[: keep - 1], clip(rest, room, self.glyphs.more)]
+            texts = [*texts[: keep - 1], clip(rest, free, self.glyphs.more)]
         return [[(f"{start}", _DIM), (text, _STYLES[node.phase])] for text in texts]
 
-    def _fitting(self, room: int) -> set[int] | None:
-        failed = [
-            node
-            for node in self.nodes.values()
-            if node.phase is Phase.FAILED and (not node.is_container or node.pk in self.texts)
-        ]
+    def _fitting(self, free: int) -> set[int] | None:
+        failed = self.failed()
         lines = dict.fromkeys(self.nodes, 1)
         lines.update((node.pk, 2) for node in failed if self.reason(node))
         return fitting(
             self.nodes,
             lines,
-            room - lines[self.tree.pk] + 1,
+            free - lines[self.tree.pk] + 1,
             failed=sorted(failed, key=lambda node: node.allow_failure),
             running=[n for n in self.nodes.values() if not n.children and self._busy[n.pk].running],
         )

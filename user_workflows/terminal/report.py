@@ -1,4 +1,4 @@
-"""What there is to say when a workflow changes, and when it has ended."""
+"""Lines about what has changed in a workflow, and about how it has ended."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .text import Line, clean, clip, counts_label, short_duration, wrap
 
 
 class Artifact(NamedTuple):
-    """What a task left for its user."""
+    """An artifact of a task."""
 
     status_id: int
     name: str
     where: str
-    """Its address, or the text itself."""
+    """The address of the artifact, or its text."""
     is_address: bool
     size: int | None
 
 
 def changes(before: Picture | None, after: Picture) -> list[str]:
-    """A line for each node whose state is another one than ``before``; pending ones say nothing.
+    """Return a line for each node whose state has changed, but for new pending ones.
 
-    What has begun is told before what it contains, what has ended after it.
+    Nodes that have begun stand before their children, nodes that have ended behind them.
     """
     root = after.tree
     steps = f"[{root.completed_steps}/{root.total_steps} steps]"
@@ -43,10 +43,10 @@ def changes(before: Picture | None, after: Picture) -> list[str]:
         known = before.nodes.get(node.pk) if before else None
         if _key(known) == _key(node) or (not known and node.phase is Phase.PENDING):
             continue
-        words = after.state(node)
+        state = after.state(node)
         if reason := after.reason(node):
-            words += f", {reason}" if node.phase is Phase.SKIPPED else f": {reason}"
-        lines.append(f"{after.path(node.pk)}: {words}  {steps}")
+            state += f", {reason}" if node.phase is Phase.SKIPPED else f": {reason}"
+        lines.append(f"{after.path(node.pk)}: {state}  {steps}")
     return lines
 
 
@@ -55,20 +55,14 @@ def _key(node: TreeNode | None) -> tuple[object, ...]:
 
 
 def failures(picture: Picture, width: int = 100) -> list[Line]:
-    """Each failed task: where, why, and how many others were not run because of it.
+    """Return lines on each failed task: where, why, and how many others did not run because of it.
 
-    Those that prevented most come first, those that were allowed to fail last.
+    Tasks that prevented most come first, tasks that were allowed to fail last.
     """
     leaves = [node for node in picture.nodes.values() if not node.is_container]
     skipped = Counter(node.caused_by_id for node in leaves if node.phase is Phase.SKIPPED)
-    failed = [
-        node
-        for node in picture.nodes.values()
-        if node.phase is Phase.FAILED and (not node.is_container or node.pk in picture.texts)
-    ]
-    failed.sort(key=lambda node: (node.allow_failure, -skipped[node.pk]))
     lines: list[Line] = []
-    for node in failed:
+    for node in sorted(picture.failed(), key=lambda n: (n.allow_failure, -skipped[n.pk])):
         symbol = picture.glyphs.symbols[node.phase]
         lines.append([(f"{symbol} ", "bold red"), (picture.path(node.pk), "bold")])
         lines[-1].append((f"  {picture.state(node)}", "red"))
@@ -81,7 +75,7 @@ def failures(picture: Picture, width: int = 100) -> list[Line]:
 
 
 def artifacts(picture: Picture, found: Iterable[Artifact], width: int = 100) -> list[Line]:
-    """Each artifact: which task left it, its name and size, and where it is.
+    """Return lines on each artifact: the path of its task, its name, size and address or text.
 
     An address stands whole on a line of its own, a text is cut.
     """
@@ -98,11 +92,11 @@ def artifacts(picture: Picture, found: Iterable[Artifact], width: int = 100) -> 
 
 
 def verdict(picture: Picture) -> Line:
-    """One line on how it went."""
+    """Return one line on how the workflow has ended."""
     root = picture.tree
-    words = f"{root.completed_steps}/{root.total_steps} steps"
+    summary = f"{root.completed_steps}/{root.total_steps} steps"
     if took := short_duration(root.duration(picture.at)):
-        words += f" in {took}"
+        summary += f" in {took}"
     if root.is_container:
-        words += f"; tasks: {counts_label(root.counts)}"
-    return [(picture.state(root), "bold"), (f": {words}", "")]
+        summary += f"; tasks: {counts_label(root.counts)}"
+    return [(picture.state(root), "bold"), (f": {summary}", "")]

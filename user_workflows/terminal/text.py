@@ -6,10 +6,11 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from django.utils.translation import override
 from rich.cells import cell_len
 
 from ..phases import Phase
-from ..reports import formatting
+from ..reports import formatting, labels
 from ..reports.formatting import END, ISOLATE
 
 Span = tuple[str, str]
@@ -18,7 +19,7 @@ Line = list[Span]
 
 
 def clean(text: str) -> str:
-    """One line of ``text`` without anything that a terminal would obey."""
+    """Return ``text`` as one line without anything that a terminal would obey."""
     kept = []
     for char in text:
         category = unicodedata.category(char)
@@ -32,27 +33,27 @@ def clean(text: str) -> str:
 
 
 def _selects(char: str) -> bool:
-    """Variation selectors: terminals do not agree on the width of what they change."""
+    """Return whether ``char`` is a variation selector; terminals disagree on their widths."""
     return "\N{VARIATION SELECTOR-1}" <= char <= "\N{VARIATION SELECTOR-16}"
 
 
 def clip(text: str, width: int, more: str = "…") -> str:
-    """``text``, cut to ``width`` terminal cells."""
+    """Return ``text`` cut to ``width`` terminal cells."""
     if cell_len(text) <= width:
         return text
-    kept, room = "", width - len(more)
+    kept, free = "", width - len(more)
     for char in text:
-        if cell_len(kept + char) > room:
+        if cell_len(kept + char) > free:
             break
         kept += char
     kept = kept.rstrip()
     if kept.count(ISOLATE) > kept.count(END):
         kept += END
-    return kept + more if room >= 0 else ""
+    return kept + more if free >= 0 else ""
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """``text`` in lines of at most ``width`` terminal cells; long words are broken."""
+    """Return ``text`` in lines of at most ``width`` terminal cells; long words are broken."""
     lines = [""]
     for word in text.split():
         if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
@@ -71,19 +72,11 @@ short_duration = partial(formatting.format_duration, compact=True)
 
 
 def counts_label(counts: Mapping[Phase, int]) -> str:
-    """Leaves by phase: "480 succeeded, 12 pending"; what went wrong and what runs comes first."""
-    order = (
-        Phase.FAILED, Phase.CANCELED, Phase.RUNNING, Phase.RETRYING,
-        Phase.SUCCEEDED, Phase.PARTIAL, Phase.SKIPPED, Phase.PENDING,
-    )  # fmt: skip
-    words = {Phase.RUNNING: "running"}
-    return ", ".join(
-        f"{counts[phase]} {words.get(phase, phase.state.lower())}"
-        for phase in order
-        if counts.get(phase)
-    )
+    """Return leaves by phase, in English: "480 succeeded, 12 pending"."""
+    with override(None):
+        return labels.counts_label(counts)
 
 
 def plain(lines: Iterable[Line]) -> str:
-    """Lines without their styles."""
+    """Return lines without their styles."""
     return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)

@@ -15,9 +15,9 @@ from tests.helpers import leaf, node, queries, stored
 from user_workflows.diagram import diagram
 from user_workflows.diagram.boxes import MAX_BOXES, boxes
 from user_workflows.diagram.critical import critical_path
-from user_workflows.diagram.labels import clean, clip
 from user_workflows.diagram.layout import PAGE
 from user_workflows.diagram.svg import SIGNS
+from user_workflows.diagram.text import clean, clip
 from user_workflows.graph import dependencies
 from user_workflows.phases import Phase
 from user_workflows.reports.formatting import format_duration
@@ -61,13 +61,13 @@ def many(count: int, name: str = "Letter", phase: Phase = Phase.SUCCEEDED) -> li
     return [task(f"{name} {n}", phase) for n in range(count)]
 
 
-def test_nothing_is_taken_together_while_there_is_room() -> None:
+def test_a_workflow_of_no_more_than_the_limit_is_drawn_task_by_task() -> None:
     drawing = diagram(a("group", "Letters", *many(MAX_BOXES)), at=NOW)
     assert len(links(drawing)) == MAX_BOXES
     assert not drawing.has_collapsed
 
 
-def test_a_group_that_is_too_large_is_one_box_that_says_what_is_in_it() -> None:
+def test_a_group_that_is_too_large_becomes_one_box_with_its_counts() -> None:
     members = [*many(470), *many(10, "Lost", Phase.FAILED)]
     top = a(
         "chain",
@@ -92,7 +92,7 @@ def test_a_group_that_is_too_large_is_one_box_that_says_what_is_in_it() -> None:
     assert "Drawn as 3 boxes" in drawing.summary
 
 
-def test_few_failed_members_stay_visible_beside_the_others() -> None:
+def test_few_failed_members_of_a_collapsed_group_keep_their_boxes() -> None:
     members = [*many(300), *many(2, "Lost", Phase.FAILED), *many(300)]
     top = a("chord", "", a("group", "Letters", *members), task("Report", Phase.SKIPPED))
     drawing = diagram(top, at=NOW)
@@ -105,7 +105,7 @@ def test_few_failed_members_stay_visible_beside_the_others() -> None:
     assert drawing.steps[-1].waits == "waits for Letters (1), Lost 0 (2), Lost 1 (3)"
 
 
-def test_failed_members_are_shown_only_as_long_as_there_is_room() -> None:
+def test_failed_members_keep_their_boxes_only_within_the_limit() -> None:
     groups = [
         a("group", f"Group {n}", *many(300), *many(5, "Lost", Phase.FAILED)) for n in range(60)
     ]
@@ -113,7 +113,7 @@ def test_failed_members_are_shown_only_as_long_as_there_is_room() -> None:
     assert 190 < len(drawn) <= MAX_BOXES
 
 
-def test_branches_are_opened_from_the_top_down() -> None:
+def test_branches_of_a_large_workflow_are_opened_from_the_top_down() -> None:
     chapters = [a("chain", f"Chapter {n}", *many(20)) for n in range(50)]
     root = boxes(a("chain", "Export", task("Read"), a("group", "Chapters", *chapters), task("End")))
     drawn = shown(root)
@@ -122,7 +122,7 @@ def test_branches_are_opened_from_the_top_down() -> None:
     assert [box.collapsed for box in drawn] == [False, *[True] * 50, False]
 
 
-def test_branches_of_one_size_are_treated_alike() -> None:
+def test_branches_of_one_size_are_opened_together_or_not_at_all() -> None:
     groups = [a("group", f"Group {n}", *many(90)) for n in range(5)]
     root = boxes(a("chain", "", a("group", "Small", *many(30)), *groups))
     drawn = shown(root)
@@ -150,7 +150,7 @@ def test_the_critical_path_leads_through_what_took_longest() -> None:
     assert critical(top) == ["slow", "end"]
 
 
-def test_what_is_to_come_takes_as_long_as_its_like_took() -> None:
+def test_a_pending_task_counts_as_long_as_others_of_its_class_took() -> None:
     known = [task(f"known {n}", Phase.SUCCEEDED, 50 + n, task_class="slow") for n in range(3)]
     ready = task("ready", Phase.SUCCEEDED, 2, task_class="quick")
     slow, quick = task("slow", task_class="slow"), task("quick", task_class="quick")
@@ -159,7 +159,7 @@ def test_what_is_to_come_takes_as_long_as_its_like_took() -> None:
     assert critical(top)[-2:] == ["slow", "end"]
 
 
-def test_what_runs_takes_at_least_as_long_as_is_usual() -> None:
+def test_a_running_task_counts_at_least_as_long_as_is_usual() -> None:
     known = task("known", Phase.SUCCEEDED, 30, task_class="slow")
     begun = task("begun", Phase.RUNNING, 1, task_class="slow")
     over = task("over", Phase.SUCCEEDED, 10)
@@ -179,7 +179,7 @@ def test_there_is_no_critical_path_before_anything_is_known() -> None:
     assert critical(a("group", "", *many(3))) == []
 
 
-def test_the_critical_path_is_marked() -> None:
+def test_the_critical_path_is_marked_in_picture_and_steps() -> None:
     slow, quick = task("slow", Phase.SUCCEEDED, 60), task("quick", Phase.SUCCEEDED, 1)
     top = a("chord", "", a("group", "", quick, slow), task("end"))
     drawing = diagram(top, at=NOW)
@@ -204,12 +204,12 @@ def test_the_critical_path_leads_through_joints_and_branches() -> None:
 # -- shapes -------------------------------------------------------------------------------------
 
 
-def test_many_wait_for_many_at_a_joint() -> None:
+def test_groups_in_a_chain_are_connected_by_one_joint() -> None:
     top = a("chain", "", a("group", "", *many(3)), a("group", "", *many(3)))
     assert len(parsed(diagram(top, at=NOW)).findall(f"{SVG}circle")) == 1
 
 
-def test_many_alike_become_a_block_with_one_line_in_and_one_out() -> None:
+def test_a_group_of_many_tasks_becomes_a_block_with_one_line_in_and_one_out() -> None:
     top = a("chain", "", task("a"), a("group", "Letters", *many(60)), task("b"))
     drawing = diagram(top, at=NOW)
     lines = [p for p in parsed(drawing).iter() if p.get("class") == "uw-graph-line"]
@@ -219,7 +219,7 @@ def test_many_alike_become_a_block_with_one_line_in_and_one_out() -> None:
     assert float(parsed(drawing).get("width", "")) <= PAGE
 
 
-def test_it_runs_down_the_page_unless_it_is_too_wide() -> None:
+def test_a_drawing_runs_down_the_page_unless_it_is_too_wide() -> None:
     few = placed(boxes(a("group", "", *(a("chain", "", *many(2)) for _ in range(3)))))
     wide = placed(boxes(a("group", "", *(a("chain", "", *many(2)) for _ in range(20)))))
     assert few.down
@@ -236,14 +236,14 @@ def test_chains_run_straight() -> None:
             assert middles[0] == pytest.approx(middles[1], abs=0.2)
 
 
-def test_a_long_line_is_one() -> None:
+def test_a_line_past_several_layers_is_one_path() -> None:
     long = a("chain", "", *many(40))
     top = a("chord", "", a("group", "", long, *many(5, "short")), task("end"))
     paths = [path.get("class", "") for path in parsed(diagram(top, at=NOW)).findall(f"{SVG}path")]
     assert sum("uw-graph-line" in kind for kind in paths) == 39 + 1 + 5
 
 
-def test_a_line_is_dashed_where_the_next_task_starts_after_a_failure_too() -> None:
+def test_a_line_from_a_task_that_may_fail_is_dashed() -> None:
     top = a("chain", "", task("try", allow_failure=True), task("must"), task("end"))
     drawing = diagram(top, at=NOW)
     kinds = [path.get("class", "") for path in parsed(drawing).iter(f"{SVG}path")]
@@ -262,7 +262,7 @@ def test_a_line_from_many_is_dashed_if_each_of_them_may_fail(count: int) -> None
     assert not diagram(top, at=NOW).has_may_fail
 
 
-def test_what_a_task_has_sent_is_joined_with_it_by_a_line_of_its_own() -> None:
+def test_a_task_and_the_tasks_it_has_sent_are_connected_by_dotted_lines() -> None:
     sent = a("group", "", *many(2, "Page"), allow_failure=True)
     top = a("chain", "", a("task", "Crawl", sent, phase=Phase.SUCCEEDED), task("End"))
     drawing = diagram(top, at=NOW)
@@ -309,7 +309,7 @@ def test_every_class_that_is_drawn_has_a_style() -> None:
 # -- words --------------------------------------------------------------------------------------
 
 
-def test_the_graph_in_words_names_few_and_numbers_many() -> None:
+def test_steps_name_few_predecessors_and_number_many() -> None:
     members = many(5)
     top = a("chain", "", task("a"), a("group", "", *members), task("b"), task("<c>"))
     steps = diagram(top, at=NOW).steps
@@ -322,7 +322,7 @@ def test_the_graph_in_words_names_few_and_numbers_many() -> None:
     ]
 
 
-def test_states_say_how_far_and_how_long() -> None:
+def test_a_state_label_has_steps_and_duration() -> None:
     half = task("a", Phase.RUNNING, 75, total_steps=8, completed_steps=5)
     told = task("b", Phase.RUNNING, 75, state="Copying")
     lost = task("c", Phase.FAILED, 3, allow_failure=True)
@@ -332,7 +332,7 @@ def test_states_say_how_far_and_how_long() -> None:
         "a: In Progress · 5/8 · 1 min 15 s",
         "b: Copying · 1 min 15 s",
         "c: Failed (allowed) · 3.0 s",
-        "d: Canceled (still running) · 3.0 s",
+        "d: Canceling (still running) · 3.0 s",
     ]
 
 
@@ -340,14 +340,14 @@ def test_states_say_how_far_and_how_long() -> None:
     ("seconds", "words"),
     [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (60, "1 min 00 s"), (3725, "1 h 02 min")],
 )
-def test_durations(seconds: float, words: str) -> None:
+def test_a_duration_has_at_most_two_units(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
 
 
 HEBREW = "\u05e9\u05dc\u05d5\u05dd"
 
 
-def test_names_are_cut_and_told_in_full() -> None:
+def test_a_long_name_is_clipped_in_its_box_and_whole_in_its_title() -> None:
     name = "An introduction to the night sky as it was seen by the ancients"
     drawing = diagram(task(name), at=NOW)
     assert titles(drawing) == [f"{name}: Pending"]
@@ -358,7 +358,7 @@ def test_names_are_cut_and_told_in_full() -> None:
     assert len(clip("漢" * 30, 12)) < len(clip("i" * 30, 12))
 
 
-def test_what_xml_cannot_hold_is_replaced_and_nothing_turns_its_surroundings() -> None:
+def test_text_that_xml_cannot_hold_is_replaced_and_right_to_left_text_isolated() -> None:
     assert clean("a\x00b\u202ec\n\td\ufffe") == "a\ufffdbc d\ufffd"
     drawing = diagram(a("chain", "", task(HEBREW), task("b")), at=NOW)
     text = next(iter(parsed(drawing).iter(f"{SVG}text")))
@@ -367,7 +367,7 @@ def test_what_xml_cannot_hold_is_replaced_and_nothing_turns_its_surroundings() -
     assert drawing.steps[1].waits == f"waits for \u2068{HEBREW}\u2069 (1)"
 
 
-def test_a_task_without_a_name_has_words_in_its_place() -> None:
+def test_a_task_without_a_name_is_called_no_name() -> None:
     assert titles(diagram(task("\u202e"), at=NOW)) == ["(no name): Pending"]
 
 
@@ -392,22 +392,22 @@ def test_the_template_shows_picture_legend_and_words() -> None:
         assert html.count(f'id="{target}"') == 1
 
 
-def test_the_template_keeps_to_a_strict_content_security_policy() -> None:
+def test_the_template_has_nothing_inline() -> None:
     html = page(a("chain", "", *(task(name) for name in HOSTILE)))
     assert not re.search(r"<(script|style)|\s(style|on\w+)=", html)
 
 
-def test_two_graphs_can_stand_in_one_page() -> None:
+def test_graphs_of_two_workflows_in_one_page_have_distinct_ids() -> None:
     one, other = page(task("a")), page(task("a"))
     ids = re.findall(r'\sid="([^"]+)"', one + other)
     assert len(ids) == len(set(ids)) > 2
 
 
-def test_an_empty_workflow_says_so() -> None:
+def test_an_empty_workflow_has_a_text_in_place_of_a_picture() -> None:
     assert "no tasks" in page(a("chain", "", a("group", "")))
 
 
-def test_the_links_in_the_picture_are_not_hidden_from_screen_readers() -> None:
+def test_links_in_the_picture_are_open_to_screen_readers() -> None:
     root = parsed(diagram(task("a"), at=NOW))
     assert root.get("role") == "group"
     views = [view for view in root.iter(f"{SVG}svg") if view is not root]

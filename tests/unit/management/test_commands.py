@@ -16,8 +16,8 @@ from django.utils.timezone import now
 from tests.helpers import assert_tree_is_sound, leaf, node, queries, stored
 from user_workflows.lifecycle.cancellation import Cancellation
 from user_workflows.management.commands import check_trees
-from user_workflows.management.commands.cancel_workflow import outcome_message
 from user_workflows.models import UserTaskStatus
+from user_workflows.reports.labels import cancel_outcome
 from user_workflows.tree import integrity
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_canceling_a_branch_leaves_other_branches_pending():
     )
     nodes["a"].succeed()
     out = run("cancel_workflow", nodes["in"].uuid)
-    assert out == "1 pending task will not start. 1 had finished and stays.\n"
+    assert out == "Canceled. 1 task will not start. 1 had finished and stays.\n"
     found = {name: UserTaskStatus.objects.get(pk=n.pk).phase for name, n in nodes.items()}
     assert found["b"] == "CANCELED"
     assert found["c"] == "PENDING"
@@ -66,8 +66,8 @@ def test_force_is_passed_to_cancel(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(UserTaskStatus, "cancel", cancel)
     uuid = stored(leaf("a"))["a"].uuid
-    assert run("cancel_workflow", uuid) == "1 running was asked to stop.\n"
-    assert run("cancel_workflow", uuid, "--force") == "1 running was terminated.\n"
+    assert run("cancel_workflow", uuid) == "Canceled. 1 running was asked to stop.\n"
+    assert run("cancel_workflow", uuid, "--force") == "Canceled. 1 running was terminated.\n"
     assert asked == [False, True]
 
 
@@ -75,8 +75,10 @@ def test_force_after_an_unheeded_cancellation_reports_the_terminated_task():
     running = stored(leaf("a"))["a"]
     running.start()
     update(running, last_seen_at=now())  # it runs in a worker
-    assert run("cancel_workflow", running.uuid) == "1 running was asked to stop.\n"
-    assert run("cancel_workflow", running.uuid, "--force") == "1 running was terminated.\n"
+    assert run("cancel_workflow", running.uuid) == "Canceled. 1 running was asked to stop.\n"
+    assert (
+        run("cancel_workflow", running.uuid, "--force") == "Canceled. 1 running was terminated.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,19 +86,23 @@ def test_force_after_an_unheeded_cancellation_reports_the_terminated_task():
     [
         (
             Cancellation(12, 3, 40),
-            "12 pending tasks will not start. 3 running were asked to stop. "
+            "Canceled. 12 tasks will not start. 3 running were asked to stop. "
             "40 had finished and stay.",
         ),
         (
             Cancellation(1, 1, 1),
-            "1 pending task will not start. 1 running was asked to stop. 1 had finished and stays.",
+            "Canceled. 1 task will not start. 1 running was asked to stop. "
+            "1 had finished and stays.",
         ),
-        (Cancellation(0, 0, 2), "There was nothing left to cancel. 2 had finished and stay."),
-        (Cancellation(), "There was nothing left to cancel."),
+        (
+            Cancellation(0, 0, 2),
+            "Nothing was canceled: all of it had ended before. 2 had finished and stay.",
+        ),
+        (Cancellation(), "Nothing was canceled: all of it had ended before."),
     ],
 )
-def test_the_outcome_message_counts_in_singular_and_plural(done: Cancellation, words: str):
-    assert outcome_message(done) == words
+def test_the_cancel_outcome_counts_in_singular_and_plural(done: Cancellation, words: str):
+    assert cancel_outcome(done.pending, done.running, done.finished) == words
 
 
 # -- check_trees ----------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def course() -> tuple[TreeNode, dict[int, str]]:
 # -- the look -------------------------------------------------------------------------------------
 
 
-def test_a_tree_shows_names_types_states_bars_steps_durations_attempts_and_reasons():
+def test_a_tree_with_enough_width_shows_every_column_and_reason():
     tree, texts = course()
     assert (
         as_text(tree, texts=texts, at=NOON)
@@ -127,7 +127,7 @@ def test_a_tree_shows_names_types_states_bars_steps_durations_attempts_and_reaso
     )
 
 
-def test_forty_columns_keep_every_node_its_state_and_the_reasons():
+def test_a_tree_in_forty_columns_keeps_nodes_states_and_reasons():
     tree, texts = course()
     assert (
         drawn(tree, 40, texts=texts)
@@ -151,7 +151,7 @@ def test_forty_columns_keep_every_node_its_state_and_the_reasons():
     )
 
 
-def test_columns_stand_below_each_other_whatever_the_width_of_letters():
+def test_columns_are_aligned_whatever_the_width_of_letters():
     tree = made(
         "root", Phase.RUNNING, made("ascii"), made("漢字の名前"), made("é" * 90), kind="group"
     )
@@ -170,7 +170,7 @@ def test_a_workflow_of_one_task_is_one_line_and_its_reason():
     assert [line.strip() for line in lines[1:]] == ["no room"]
 
 
-def test_ascii_signs_stand_in_where_the_others_cannot_be_written():
+def test_a_picture_with_ascii_glyphs_is_ascii_only():
     tree, texts = course()
     assert drawn(tree, 100, texts=texts, glyphs=ASCII).isascii()
 
@@ -207,23 +207,23 @@ def test_ascii_signs_stand_in_where_the_others_cannot_be_written():
         ),
     ],
 )
-def test_states_are_told_in_words(node: TreeNode, words: str):
+def test_a_state_gets_its_label_with_open_tasks_and_attempts(node: TreeNode, words: str):
     assert Picture(node).state(node) == words
 
 
-def test_a_task_that_grew_children_counts_itself_only_until_its_own_end():
+def test_a_failing_task_with_children_counts_itself_only_until_its_body_ends():
     tree = made("grown", Phase.FAILED, made("child", Phase.RUNNING), settled=False)
     assert Picture(tree).state(tree) == "Failing (2 still running)"
     tree.ended_at = NOON
     assert Picture(tree).state(tree) == "Failing (1 still running)"
 
 
-def test_a_cause_outside_of_the_branch_is_named():
+def test_a_cause_outside_of_the_branch_is_shown_by_name():
     tree = made("Assemble", Phase.SKIPPED, caused_by_id=12345)
     assert "not run because of Lesson 2" in drawn(tree, names={12345: "Lesson 2"})
 
 
-def test_what_is_skipped_as_a_whole_gives_its_reason_once():
+def test_a_skipped_container_gives_the_reason_once():
     failed = made("Lesson", Phase.FAILED)
     parts = [made(f"part {n}", Phase.SKIPPED, caused_by_id=failed.pk) for n in range(3)]
     skipped = made("Later", Phase.SKIPPED, *parts, kind="group", caused_by_id=failed.pk)
@@ -242,7 +242,7 @@ def big(failed: int = 3, running: int = 2, succeeded: int = 480, pending: int = 
     return made("Big", Phase.FAILED, group, made("After"), kind="chord", settled=False)
 
 
-def test_in_a_big_tree_what_failed_or_runs_is_shown_and_the_rest_counted():
+def test_a_tree_that_does_not_fit_shows_failed_and_running_nodes_and_counts_the_rest():
     lines = drawn(big(), 100, 9).splitlines()
     assert len(lines) == 9
     assert sum("FAILED" in line for line in lines) == 3
@@ -250,7 +250,7 @@ def test_in_a_big_tree_what_failed_or_runs_is_shown_and_the_rest_counted():
     assert any("480 succeeded, 12 pending" in line for line in lines)
 
 
-def test_what_is_not_shown_is_counted_exactly():
+def test_hidden_tasks_are_counted_exactly_at_every_height():
     tree = big()
     for height in range(4, 40):
         lines = drawn(tree, 100, height).splitlines()
@@ -261,14 +261,14 @@ def test_what_is_not_shown_is_counted_exactly():
         assert shown or height < 5
 
 
-def test_many_failures_leave_room_for_what_runs():
+def test_many_failures_leave_lines_for_running_tasks():
     lines = drawn(big(failed=300, running=5), 100, 20).splitlines()
     assert len(lines) <= 20
     assert sum("RUNNING" in line for line in lines) == 5
     assert sum("FAILED" in line for line in lines) >= 5
 
 
-def test_a_failure_is_shown_even_if_nothing_else_then_is():
+def test_a_failure_is_shown_where_hardly_anything_fits():
     tree, texts = course()
     assert "moon.png" in drawn(tree, 100, 10, texts=texts)
 
@@ -279,7 +279,7 @@ def test_a_tree_that_fits_is_shown_whole():
     assert drawn(tree, 100, 12, texts=texts) == drawn(tree, 100, texts=texts)
 
 
-def test_all_lines_of_a_huge_tree_are_drawn_without_a_height():
+def test_a_huge_tree_without_a_height_is_drawn_whole():
     assert len(drawn(big(succeeded=9_985), 100).splitlines()) == 10_005
 
 
@@ -325,7 +325,7 @@ def test_no_line_is_too_wide_or_holds_a_control_character(
         assert len(lines) <= height
 
 
-def test_markup_in_names_is_shown_and_not_obeyed():
+def test_markup_in_names_is_shown_as_text():
     tree = made(
         "[bold red]root[/bold red]", Phase.RUNNING, made("[/] :smile: [link=x]"), kind="group"
     )

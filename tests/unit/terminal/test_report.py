@@ -24,16 +24,16 @@ from user_workflows.terminal.text import clean, clip, counts_label, short_durati
         ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
     ],
 )
-def test_text_is_made_safe(text: str, safe: str):
+def test_cleaned_text_has_nothing_that_a_terminal_obeys(text: str, safe: str):
     assert clean(text) == safe
 
 
-def test_right_to_left_names_are_isolated_and_long_ones_still_closed():
+def test_right_to_left_names_are_isolated_and_stay_so_when_clipped():
     assert f"\u2068{HEBREW}\u2069" in drawn(made("root", Phase.RUNNING, made(HEBREW), kind="group"))
     assert clip(f"\u2068{HEBREW * 9}\u2069", 10).count("\u2069") == 1
 
 
-def test_words_are_wrapped_and_broken_where_they_must_be():
+def test_wrapped_text_breaks_words_only_where_they_do_not_fit():
     assert wrap("one two three", 8) == ["one two", "three"]
     assert wrap("abcdefghij kl", 4) == ["abcd", "efgh", "ij", "kl"]
     assert wrap("漢字漢字", 5) == ["漢字", "漢字"]
@@ -46,7 +46,7 @@ def test_words_are_wrapped_and_broken_where_they_must_be():
         (7640, "2h07m"), (86400 * 4 + 7200, "4d02h"),
     ],
 )  # fmt: skip
-def test_durations_are_short(seconds: float | None, words: str):
+def test_a_short_duration_has_at_most_two_units(seconds: float | None, words: str):
     assert short_duration(seconds) == words
 
 
@@ -61,11 +61,11 @@ def test_durations_are_short(seconds: float | None, words: str):
         (10**16, "10000 TB"),
     ],
 )
-def test_sizes_are_short(number: int | None, words: str):
+def test_a_size_has_one_unit(number: int | None, words: str):
     assert format_size(number) == words
 
 
-def test_what_went_wrong_is_counted_first():
+def test_counts_start_with_what_went_wrong():
     counts = {Phase.PENDING: 12, Phase.SUCCEEDED: 480, Phase.FAILED: 1, Phase.RUNNING: 2}
     assert counts_label(counts) == "1 failed, 2 running, 480 succeeded, 12 pending"
 
@@ -73,7 +73,7 @@ def test_what_went_wrong_is_counted_first():
 # -- changes and endings --------------------------------------------------------------------------
 
 
-def test_changes_tell_what_began_before_its_parts_and_what_ended_after_them():
+def test_changes_list_begun_nodes_before_their_children_and_ended_ones_after():
     before = made("root", Phase.PENDING, made("a"), made("b"), kind="chain")
     a, b = before.children
     after = made("root", Phase.RUNNING, made("a", Phase.SUCCEEDED), made("b"), kind="chain")
@@ -91,7 +91,7 @@ def test_changes_tell_what_began_before_its_parts_and_what_ended_after_them():
     assert [line.split(":")[0] for line in lines] == ["a", "b", "root"]
 
 
-def test_changes_say_why():
+def test_changes_of_failed_and_skipped_nodes_give_the_reason():
     tree, texts = course()
     lines = report.changes(None, Picture(tree, texts=texts))
     assert (
@@ -102,7 +102,7 @@ def test_changes_say_why():
     assert not any("\n" in line for line in lines)
 
 
-def test_failures_come_with_the_number_of_tasks_that_they_prevented():
+def test_failures_are_listed_with_the_number_of_tasks_that_they_prevented():
     allowed = made("Optional", Phase.FAILED, allow_failure=True)
     small = made("Small", Phase.FAILED)
     large = made("Large", Phase.FAILED, attempts=2)
@@ -124,7 +124,7 @@ def test_failures_come_with_the_number_of_tasks_that_they_prevented():
     )
 
 
-def test_artifacts_come_with_path_name_size_and_address():
+def test_artifacts_are_listed_with_path_name_size_and_address():
     leaf = made("Pack", Phase.SUCCEEDED)
     group = made("Chapters", Phase.SUCCEEDED, leaf, kind="group")
     tree = made("root", Phase.SUCCEEDED, group, kind="chain")

@@ -6,9 +6,10 @@ from argparse import ArgumentParser
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import override
 
-from ...lifecycle.cancellation import Cancellation
 from ...models import UserTaskStatus
+from ...reports.labels import cancel_outcome
 
 
 class Command(BaseCommand):
@@ -26,22 +27,7 @@ class Command(BaseCommand):
         status = UserTaskStatus.objects.filter(uuid=uuid).first()
         if status is None:
             raise CommandError(f"There is no workflow, nor a node of one, with the UUID {uuid}.")
-        self.stdout.write(outcome_message(status.cancel(force=force), force=force))
-
-
-def outcome_message(done: Cancellation, *, force: bool = False) -> str:
-    """Return, say, "2 pending tasks will not start. 1 running was asked to stop."."""
-    sentences = []
-    if done.pending:
-        tasks = "task" if done.pending == 1 else "tasks"
-        sentences.append(f"{done.pending} pending {tasks} will not start.")
-    if done.running:
-        was = "was" if done.running == 1 else "were"
-        end = "terminated" if force else "asked to stop"
-        sentences.append(f"{done.running} running {was} {end}.")
-    if not sentences:
-        sentences.append("There was nothing left to cancel.")
-    if done.finished:
-        stay = "stays" if done.finished == 1 else "stay"
-        sentences.append(f"{done.finished} had finished and {stay}.")
-    return " ".join(sentences)
+        done = status.cancel(force=force)
+        with override(None):
+            message = cancel_outcome(done.pending, done.running, done.finished, force=force)
+        self.stdout.write(message)

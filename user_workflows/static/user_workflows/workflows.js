@@ -495,7 +495,7 @@ function watchCancel(live) {
     fetch(form.action, { ...options, headers: { Accept: "application/json" } })
       .then(async (answer) => {
         if (!answer.ok) throw new Error(String(answer.status));
-        live.say((await answer.json()).said);
+        live.say((await answer.json()).message);
         dialog.close();
         live.wake();
       })
