@@ -15,11 +15,11 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
-from ..db.statements import Select
+from ..db.statements import ContainerToSettle, select_container
 from ..db.tables import statuses
 from ..phases import BREAKS, Child, NodeType, Phase, verdict
-from ..tree.ancestors import _PART, Part, ancestors_of
-from ..tree.nodes import TreeNode, open_node
+from ..tree.ancestors import ancestors_of
+from ..tree.nodes import StoredNode, TreeNode, open_node
 from .notifications import SettledNode
 from .steps import leaf_sums, store_sums
 
@@ -38,13 +38,6 @@ def mark_running(pk: int | None) -> None:
         pk = statuses().filter(pk=pk).values_list("parent_id", flat=True).first()
 
 
-@Select
-def _select_container(pk: Any) -> Any:
-    children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
-    container = statuses().filter(pk=pk).order_by().annotate(is_open=Exists(children))
-    return container.values_list(*_PART, "is_open")
-
-
 def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:
     """Settles a container that has no open child any more, then its parent, and so on.
 
@@ -52,15 +45,14 @@ def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNod
     """
     settled = []
     while pk is not None:
-        row = _select_container(pk=pk)
-        if row is None:
+        container = select_container(pk)
+        if container is None:
             break
-        container, is_open = Part(*row[:-1]), row[-1]
-        if is_open:
+        if container.has_open_child:
             if started and container.phase == Phase.PENDING:
                 mark_running(pk)
             break
-        if container.stored_type == NodeType.TASK and container.ended_at is None:
+        if container.node_type == NodeType.TASK and not container.has_ended:
             break  # The children of a task have ended, but not the task itself.
         if not _settle_container(container):
             break  # Someone else did, and climbs on.
@@ -78,28 +70,28 @@ def mark_container(pk: int, outcome: Phase, cause: int | None) -> bool:
     return bool(open_node(pk).filter(breakable).update(**broken, modified=now()))
 
 
-def _settle_container(container: Part) -> bool:
+def _settle_container(container: ContainerToSettle) -> bool:
     children = statuses().filter(parent_id=container.pk).order_by()
     found = [
         Child(Phase(phase), allowed, True)
         for phase, allowed in children.values_list("phase", "allow_failure").distinct()
     ]
     sums = {}
-    if container.stored_type == NodeType.TASK:
+    if container.node_type == NodeType.TASK:
         found.append(Child(Phase(container.phase), False, True))  # What it did itself.
     else:
         sums = leaf_sums(container)
     phase = verdict(found)
     at = now()
     outcome: dict[str, Any] = {"phase": phase, "state": phase.state, "settled_at": at}
-    if container.stored_type == NodeType.TASK and phase in BREAKS and phase != container.phase:
+    if container.node_type == NodeType.TASK and phase in BREAKS and phase != container.phase:
         cause = children.filter(phase=phase).values_list("pk", flat=True).first()
         outcome["caused_by_id"] = cause
         _mark_ancestors(container, phase, cause)
     return bool(open_node(container.pk).update(**outcome, **sums, modified=at))
 
 
-def _mark_ancestors(task: Part, outcome: Phase, cause: int | None) -> None:
+def _mark_ancestors(task: StoredNode, outcome: Phase, cause: int | None) -> None:
     # What was canceled of all that a task has sent counts from now on, but prevents nothing:
     # Celery goes on after the task.
     for ancestor in ancestors_of(task):

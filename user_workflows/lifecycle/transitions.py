@@ -14,17 +14,17 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Least
+from django.db.models import F
+from django.db.models.functions import Least
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
 from ..db.connections import status_atomic, status_connection
-from ..db.statements import Update
+from ..db.statements import begin_leaf, succeed_leaf
 from ..db.tables import artifacts, statuses
 from ..exceptions import TaskCanceledException
 from ..fields import ERROR_ARTIFACT, MAX_TEXT_LENGTH
-from ..phases import REPLACES, WAITING, NodeType, Phase
+from ..phases import REPLACES, NodeType, Phase
 from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, TreeNode, open_node, read_tree
@@ -40,20 +40,7 @@ def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
             moment only one starts the body.
         fresh: columns to set anew, where an earlier attempt has changed them.
     """
-    at = now()
-    return _begin_leaf(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
-
-
-@Update
-def _begin_leaf(pk: Any, attempts: Any, started_at: Any, **columns: Any) -> Any:
-    new = Q(phase__in=WAITING) | Q(attempts__lt=attempts) | Q(last_seen_at__isnull=True)
-    return open_node(pk).filter(new, phase__in=REPLACES[Phase.RUNNING]), {
-        "phase": Phase.RUNNING,
-        "state": Phase.RUNNING.state,
-        "attempts": attempts,
-        "started_at": Coalesce("started_at", started_at),
-        **columns,
-    }
+    return begin_leaf(node.pk, attempt, now(), **fresh)
 
 
 def retry(node: StoredNode, attempt: int, total_steps: int | None = None) -> None:
@@ -203,17 +190,6 @@ def _unended_plain_leaf(pk: Any, attempts: Any = None) -> Any:
     return _unended_leaf(pk, attempts).exclude(node_type=NodeType.TASK, is_container=True)
 
 
-@Update
-def _succeed_leaf(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
-    """The end of nearly all leaves."""
-    unlike = _unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
-    return unlike, {
-        **_outcome_columns(Phase.SUCCEEDED),
-        "modified": modified,
-        "settled_at": settled_at,
-    }
-
-
 def _end_leaf(
     node: StoredNode, phase: Phase, message: str, attempt: int | None
 ) -> tuple[bool, int | None, list[SettledNode]]:
@@ -225,8 +201,7 @@ def _end_leaf(
     """
     me, at = SettledNode(node.pk, node.parent_id is None), now()
     succeeds = phase is Phase.SUCCEEDED and not message
-    upto = {} if attempt is None else {"attempts": attempt}
-    if succeeds and _succeed_leaf(pk=node.pk, modified=at, settled_at=at, **upto):
+    if succeeds and succeed_leaf(node.pk, at, attempt):
         return True, node.parent_id, [me]
     going, plain = _unended_leaf(node.pk, attempt), _unended_plain_leaf(node.pk, attempt)
     grown = going.filter(node_type=NodeType.TASK, is_container=True)
