@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router, transaction
 
+from ..conf import settings
 from .tables import statuses
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ _is_keeping = False
 
 
 def keep_connections() -> None:
-    """Keep connections from now on: for pools of processes."""
+    """Keep connections from now on, unless the site does not want it: for pools of processes."""
     global _is_keeping
-    _is_keeping = True
+    _is_keeping = settings.KEEP_CONNECTION
 
 
 def connection_for(alias: str) -> BaseDatabaseWrapper:
@@ -70,3 +71,10 @@ def connection_for(alias: str) -> BaseDatabaseWrapper:
             kept.settings_dict["CONN_MAX_AGE"] = KEEP_SECONDS
     kept.close_if_unusable_or_obsolete()
     return kept
+
+
+def close_kept_connections() -> None:
+    """Close the connections that this thread keeps; a later statement opens a new one."""
+    for (pid, _), kept in _kept.connections.items():
+        if pid == os.getpid():
+            kept.close()

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from django.db import Error, connection, connections, transaction
 from django.db.backends.signals import connection_created
+from django.test import override_settings
 
 from tests.helpers import leaf, node, stored
+from user_workflows import signals
 from user_workflows.db import connections as keeping
-from user_workflows.db.connections import keep_connections
+from user_workflows.db.connections import close_kept_connections, keep_connections
 from user_workflows.db.statements import begin_leaf, select_container, select_leaf_to_start
 from user_workflows.models import UserTaskStatus
 
@@ -85,6 +87,13 @@ def test_a_process_that_runs_no_tasks_uses_the_sites_connection(
     assert is_kept(opened) == [False]
 
 
+def test_a_site_may_switch_it_off(nodes: dict[str, UserTaskStatus], opened: list[Any]) -> None:
+    with override_settings(USER_WORKFLOWS_KEEP_CONNECTION=False):
+        keep_connections()
+    assert select_container(nodes["a"].pk)
+    assert is_kept(opened) == [False]
+
+
 def test_a_pool_of_connections_is_used_as_it_is(
     nodes: dict[str, UserTaskStatus], opened: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +113,42 @@ def test_what_a_task_has_not_committed_is_seen_by_it(
         objects.filter(pk=nodes["a"].pk).update(task_id="mine")
         row = select_leaf_to_start("mine")
         assert row is not None and row.pk == nodes["a"].pk
+
+
+@pytest.mark.parametrize("ended", [signals.worker_process_shutdown, signals.worker_shutdown])
+def test_it_is_closed_when_the_worker_stops(
+    nodes: dict[str, UserTaskStatus], opened: list[Any], ended: Any
+) -> None:
+    keep_connections()
+    select_container(nodes["a"].pk)
+    assert opened[0].connection is not None
+    ended.send(None)
+    assert opened[0].connection is None or opened[0].is_in_memory_db()
+
+
+def test_a_child_leaves_its_parents_alone(
+    nodes: dict[str, UserTaskStatus], opened: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_connections()
+    select_container(nodes["a"].pk)
+    with monkeypatch.context() as forked:
+        forked.setattr(keeping.os, "getpid", lambda: -1)
+        close_kept_connections()
+        assert opened[0].connection is not None
+        select_container(nodes["a"].pk)
+        assert is_kept(opened) == [True, True]
+    assert opened[0] is not opened[1]
+
+
+@in_files
+def test_after_it_was_closed_it_is_opened_anew(
+    nodes: dict[str, UserTaskStatus], opened: list[Any]
+) -> None:
+    keep_connections()
+    for _ in range(2):
+        select_container(nodes["a"].pk)
+        close_kept_connections()
+    assert is_kept(opened) == [True, True]
 
 
 @in_files
