@@ -87,15 +87,15 @@ def select_node(pk: int) -> UserTaskStatus | None:
     """Return a fresh instance of a node, as the manager's ``get()`` would. One query."""
     model, connection = statuses().model, _reading_connection()
     fields = model._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    names = [field.attname for field in fields]
+    columns = ", ".join(connection.ops.quote_name(name) for name in names)
     row = _select_one(connection, SELECT_NODE.replace("{columns}", columns), pk)
     if row is None:
         return None
     values = [
         _to_python(field, value, connection) for field, value in zip(fields, row, strict=True)
     ]
-    node: UserTaskStatus = model.from_db(connection.alias, [f.attname for f in fields], values)
-    return node
+    return model.from_db(connection.alias, names, values)
 
 
 BEGIN_LEAF = """\

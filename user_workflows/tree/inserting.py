@@ -127,16 +127,16 @@ def _copy_rows(
         at_top = {"id": keys[0], "parent_id": above and above.pk, "tree_id": tree_id}
         top = statuses().model(**_columns(placed[0], **at_top), **shared)
         first = {field.attname: field.get_prep_value(vars(top)[field.attname]) for field in fields}
-        fitted = {name: statuses().model._meta.get_field(name) for name in ("name", "task_class")}
-        columns = ", ".join(quote(field.column) for field in fields)
+        fitted = [field for field in fields if field.name in ("name", "task_class")]
+        columns = ", ".join(quote(name) for name in first)
         statement = f"COPY {quote(table)} ({columns}) FROM STDIN"
         with connection.wrap_database_errors, cursor.copy(statement) as stream:
             stream.write_row([*first.values()])
             for place, pk in zip(placed[1:], keys[1:], strict=True):
                 parent_id = pks[id(place.parent)]
                 row = _columns(place, id=pk, uuid=uuid4(), parent_id=parent_id, tree_id=tree_id)
-                for name, field in fitted.items():
-                    row[name] = field.get_prep_value(row[name])
+                for field in fitted:
+                    row[field.name] = field.get_prep_value(row[field.name])
                 stream.write_row([*{**first, **row}.values()])
     top._state.adding, top._state.db = False, connection.alias
     return _mark_stored(top)

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any, Self
 from django.db import models
 from django.db.models.lookups import Exact, In
 from django.utils.timezone import now
-from mptt.managers import TreeManager
-from mptt.querysets import TreeQuerySet
 
 from ..exceptions import TreeOperationRefused
 
 if TYPE_CHECKING:
-    from ..models import UserTaskStatus
+    from django.db.models import Manager as TreeManager
+    from django.db.models import QuerySet as TreeQuerySet
 
-    _TreeQuerySet = models.QuerySet["UserTaskStatus"]
+    from ..models import UserTaskStatus
 else:
-    _TreeQuerySet = TreeQuerySet
+    from mptt.managers import TreeManager
+    from mptt.querysets import TreeQuerySet
+
 from ..db.timestamps import restamp_if_slow
 
 
-class StatusQuerySet(_TreeQuerySet):
+class StatusQuerySet(TreeQuerySet["UserTaskStatus"]):
     """Queries on nodes."""
 
     def update(self, **columns: Any) -> int:
@@ -66,7 +67,7 @@ class StatusQuerySet(_TreeQuerySet):
         query = self.roots().for_user(user).filter(**{k: v for k, v in given.items() if v})
         return query.order_by("-created", "-pk").first()
 
-    def with_subtree(self) -> Self:
+    def with_subtree(self) -> StatusQuerySet:
         """These nodes and all nodes below them, in tree order. One query for these, one for all.
 
         Raises nothing for a query of no nodes: the answer is empty.
@@ -79,11 +80,13 @@ class StatusQuerySet(_TreeQuerySet):
             rght__gte=models.OuterRef("rght"),
         )
         in_trees = self.model._default_manager.filter(tree_id__in=set(tops.values()))
-        found: Self = in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
-        return found
+        return in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
 
 
-class StatusManager(TreeManager.from_queryset(StatusQuerySet)):  # type: ignore[misc]
+_StatusManager = TreeManager.from_queryset(StatusQuerySet)
+
+
+class StatusManager(_StatusManager["UserTaskStatus"]):
     """MPTT's manager without what would renumber trees that workers are writing to."""
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
