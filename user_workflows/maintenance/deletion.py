@@ -17,6 +17,7 @@ from ..db.connections import status_atomic, status_connection
 from ..lifecycle import artifact_files
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import Phase
+from ..tree.locking import with_row_locks
 
 #: Workflows that are deleted in one transaction.
 BATCH_SIZE = 200
@@ -71,8 +72,7 @@ def purge(before: datetime) -> Iterator[Purged]:
     while True:
         with status_atomic():
             roots = _unchanged_roots(before).filter(pk__gt=last)
-            if status_connection().features.has_select_for_update:
-                roots = roots.select_for_update()
+            roots = with_row_locks(roots, for_deletion=True)
             found = dict(roots.values_list("pk", "settled_at")[:BATCH_SIZE])
             if not found:
                 return
