@@ -234,7 +234,7 @@ class UserTaskStatus(MPTTModel):
     def from_db(cls, db: Any, field_names: Any, values: Any, **more: Any) -> UserTaskStatus:
         """Remembers what was read, so that ``save()`` can tell what changed."""
         instance: UserTaskStatus = super().from_db(db, field_names, values, **more)
-        instance._stored = instance._columns()
+        instance.note_stored()
         return instance
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
@@ -294,7 +294,7 @@ class UserTaskStatus(MPTTModel):
                 self.lft, self.rght = room.lft, room.lft + room.gap
                 super().save(*args, **kwargs)
                 parents.filter(is_container=False).update(is_container=True)
-        self._stored = self._columns()
+        self.note_stored()
 
     def _update(self, *args: Any, **kwargs: Any) -> None:
         current = self._columns()
@@ -554,6 +554,10 @@ class UserTaskStatus(MPTTModel):
             artifact.size = len(storable(text).encode())
         artifact.save()
         return artifact
+
+    def note_stored(self) -> None:
+        """Note that the columns of this instance are as stored."""
+        self._stored = self._columns()
 
     def apply_row(self, **columns: Any) -> None:
         """Sets columns that were written in the database on this instance too."""

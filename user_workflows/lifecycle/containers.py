@@ -95,7 +95,7 @@ def _mark_ancestors(task: StoredNode, outcome: Phase, cause: int | None) -> None
     # What was canceled of all that a task has sent counts from now on, but prevents nothing:
     # Celery goes on after the task.
     for ancestor in ancestors_of(task):
-        if ancestor.stored_type == NodeType.TASK:
+        if ancestor.node_type == NodeType.TASK:
             break  # Nobody waits for what that one has sent until it ends, too.
         mark_container(ancestor.pk, outcome, cause)
 

@@ -16,9 +16,9 @@ from ..db.connections import status_atomic
 from ..db.tables import artifacts, statuses
 from ..fields import ERROR_ARTIFACT
 from ..phases import BREAKS, NodeType, Phase
-from ..tree.ancestors import Part, ancestors_of, parts
+from ..tree.ancestors import ancestors_of
 from ..tree.locking import tree_lock
-from ..tree.nodes import StoredNode
+from ..tree.nodes import NodeRow, StoredNode, read_rows
 from .containers import mark_container
 from .notifications import SettledNode
 
@@ -43,14 +43,14 @@ def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[Settl
     for ancestor in ancestors:
         if outcome is Phase.FAILED and broken.allow_failure:
             break
-        if ancestor.stored_type == NodeType.TASK and broken.allow_failure:
+        if ancestor.node_type == NodeType.TASK and broken.allow_failure:
             break  # Nobody waits for what a task has sent; it counts when both have ended.
         _mark_ancestor(ancestor, node, outcome, message)
         broken = ancestor
     return skipped
 
 
-def _mark_ancestor(container: Part, cause: StoredNode, outcome: Phase, message: str) -> None:
+def _mark_ancestor(container: NodeRow, cause: StoredNode, outcome: Phase, message: str) -> None:
     # Who cancels may have shown a failure already, as seen from the leaf, without the reason.
     unexplained = outcome is Phase.FAILED and container.caused_by_id is None
     if container.phase not in BREAKS[outcome] and not unexplained:
@@ -60,7 +60,7 @@ def _mark_ancestor(container: Part, cause: StoredNode, outcome: Phase, message: 
             store_error(container.pk, message)
 
 
-def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
+def prevented_by(node: StoredNode, ancestors: list[NodeRow]) -> list[NodeRow]:
     """The subtrees that can never run when ``node`` does not succeed. One query.
 
     Only what stands in order around the way to the root is read: the members of groups, which
@@ -69,19 +69,19 @@ def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
     if not ancestors:
         return []
     around = {part.pk: part for part in ancestors}
-    ordered = [part.pk for part in ancestors if part.stored_type != NodeType.GROUP]
-    for part in parts(statuses().filter(Q(parent_id__in=ordered) | Q(pk=node.pk))):
+    ordered = [part.pk for part in ancestors if part.node_type != NodeType.GROUP]
+    for part in read_rows(statuses().filter(Q(parent_id__in=ordered) | Q(pk=node.pk))):
         around.setdefault(part.pk, part)
     if node.pk not in around:
         return []  # It was deleted meanwhile.
     for part in sorted(around.values(), key=lambda part: part.lft):
         if part.parent_id in around:
             around[part.parent_id].children.append(part)
-    dependencies = graph.dependencies(ancestors[-1])
+    dependencies = graph.dependencies(ancestors[-1], partial=True)
     return graph.prevented(dependencies, [around[node.pk]])
 
 
-def _skip_dependents(cause: StoredNode, ancestors: list[Part]) -> list[SettledNode]:
+def _skip_dependents(cause: StoredNode, ancestors: list[NodeRow]) -> list[SettledNode]:
     if not any(part.settled_at is None for part in prevented_by(cause, ancestors)):
         return []
     with tree_lock(cause.tree_id):

@@ -47,7 +47,7 @@ def store_sums_above(node: StoredNode) -> None:
         return
     with tree_lock(node.tree_id):
         for container in ancestors_of(node):
-            if container.settled_at is None and container.stored_type != NodeType.TASK:
+            if container.settled_at is None and container.node_type != NodeType.TASK:
                 open_node(container.pk).update(**leaf_sums(container))
 
 
