@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from django.conf import settings as django_settings
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 from django.core.validators import URLValidator
@@ -161,7 +162,7 @@ class UserTaskStatus(TreeModel):
         return f"<UserTaskStatus: {self.name}>"
 
     @classmethod
-    def check(cls, **kwargs: Any) -> list[Any]:
+    def check(cls, **kwargs: Any) -> list[CheckMessage]:
         """Do not warn that MySQL leaves out a partial index: it is meant to."""
         return [found for found in super().check(**kwargs) if found.id != "models.W037"]
 
@@ -273,7 +274,7 @@ class UserTaskStatus(TreeModel):
         """Mark the task as done. Inside its body a later failure still overrules this."""
         self._decide(Phase.SUCCEEDED)
 
-    def fail(self, message: Any) -> None:
+    def fail(self, message: object) -> None:
         """Mark the task as failed for this reason: a text, or data that JSON can hold.
 
         What waits for it will not run. The reason becomes an artifact named "Error".

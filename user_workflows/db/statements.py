@@ -8,11 +8,13 @@ each of them with the queryset that it stands for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from django.utils.timezone import is_naive, make_aware, now
 
 from .connections import connection_for
@@ -21,8 +23,11 @@ from .timestamps import restamp_if_slow
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
 
     from ..models import UserTaskStatus
+
+    Value = int | str | datetime | None
 
 SELECT_LEAF_TO_START = """\
 SELECT leaf.id, leaf.tree_id, leaf.parent_id, leaf.phase, parent.phase,
@@ -48,7 +53,7 @@ class LeafToStart(NamedTuple):
 
 def select_leaf_to_start(task_id: str) -> LeafToStart | None:
     """Return the node of the Celery task ``task_id``. One query."""
-    row = _select_one(_reading_connection(), SELECT_LEAF_TO_START, task_id)
+    row = _select_one(SELECT_LEAF_TO_START, task_id)
     return LeafToStart(*row[:7], *map(bool, row[7:])) if row else None
 
 
@@ -76,7 +81,7 @@ class ContainerToSettle(NamedTuple):
 
 def select_container(pk: int) -> ContainerToSettle | None:
     """Return a container, and whether anything in it is open. One query."""
-    row = _select_one(_reading_connection(), SELECT_CONTAINER, pk)
+    row = _select_one(SELECT_CONTAINER, pk)
     return ContainerToSettle(*row[:5], *map(bool, row[5:])) if row else None
 
 
@@ -85,17 +90,15 @@ SELECT_NODE = "SELECT {columns} FROM {nodes} WHERE id = %s"
 
 def select_node(pk: int) -> UserTaskStatus | None:
     """Return a fresh instance of a node, as the manager's ``get()`` would. One query."""
-    model, connection = statuses().model, _reading_connection()
-    fields = model._meta.concrete_fields
+    model = statuses().model
+    fields, alias = model._meta.concrete_fields, router.db_for_read(model)
     names = [field.attname for field in fields]
-    columns = ", ".join(connection.ops.quote_name(name) for name in names)
-    row = _select_one(connection, SELECT_NODE.replace("{columns}", columns), pk)
+    row = _select_one(SELECT_NODE.replace("{columns}", ", ".join(names)), pk)
     if row is None:
         return None
-    values = [
-        _to_python(field, value, connection) for field, value in zip(fields, row, strict=True)
-    ]
-    return model.from_db(connection.alias, names, values)
+    connection = connections[alias]
+    values = [_to_python(*pair, connection) for pair in zip(fields, row, strict=True)]
+    return model.from_db(alias, names, values)
 
 
 BEGIN_LEAF = """\
@@ -147,50 +150,39 @@ def succeed_leaf(pk: int, at: datetime, attempt: int | None = None) -> bool:
     return _update_one(SUCCEED_LEAF, pk, at, at, at, pk, attempt)
 
 
-# -- sending --------------------------------------------------------------------------------------
-
-
-def _reading_connection() -> BaseDatabaseWrapper:
-    return connection_for(router.db_for_read(statuses().model))
-
-
-def _complete(sql: str, connection: BaseDatabaseWrapper) -> str:
-    return sql.replace("{nodes}", connection.ops.quote_name(statuses().model._meta.db_table))
-
-
-def _select_one(
-    connection: BaseDatabaseWrapper, sql: str, key: int | str
-) -> tuple[Any, ...] | None:
+@contextmanager
+def _send(alias: str, sql: str, key: int | str, *values: Value) -> Iterator[CursorWrapper]:
     if key is None:
         raise ValueError("No row has NULL for its key.")
+    connection = connection_for(alias)
+    adapt = connection.ops.adapt_datetimefield_value
+    table = connection.ops.quote_name(statuses().model._meta.db_table)
     with connection.cursor() as cursor:
-        cursor.execute(_complete(sql, connection), [key])
+        cursor.execute(
+            sql.replace("{nodes}", table),
+            [adapt(value) if isinstance(value, datetime) else value for value in values],
+        )
+        yield cursor
+
+
+def _select_one(sql: str, key: int | str) -> tuple[Any, ...] | None:
+    with _send(router.db_for_read(statuses().model), sql, key, key) as cursor:
         row: tuple[Any, ...] | None = cursor.fetchone()
     return row
 
 
-def _update_one(sql: str, pk: int, modified: datetime, *values: Any) -> bool:
+def _update_one(sql: str, pk: int, modified: datetime, *values: Value) -> bool:
     """Send an UPDATE of one row as a queryset would; return whether it found the row."""
-    if pk is None:
-        raise ValueError("No row has NULL for its key.")
-    begun = now()
-    connection = connection_for(router.db_for_write(statuses().model))
-    adapt = connection.ops.adapt_datetimefield_value
-    with (
-        transaction.mark_for_rollback_on_error(using=connection.alias),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            _complete(sql, connection),
-            [adapt(value) if isinstance(value, datetime) else value for value in values],
-        )
+    begun, alias = now(), router.db_for_write(statuses().model)
+    rollback = transaction.mark_for_rollback_on_error(using=alias)
+    with rollback, _send(alias, sql, pk, *values) as cursor:
         found = bool(cursor.rowcount)
     if found:
-        restamp_if_slow(modified, begun, connection.alias, pk=pk)
+        restamp_if_slow(modified, begun, alias, pk=pk)
     return found
 
 
-def _to_python(field: Any, value: Any, connection: BaseDatabaseWrapper) -> Any:
+def _to_python(field: Any, value: object, connection: BaseDatabaseWrapper) -> object:
     """Return what the ORM would have on an instance for a value that came from a cursor."""
     field = getattr(field, "target_field", field)  # A site's users may have keys of any kind.
     if hasattr(field, "from_db_value"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,11 +85,9 @@ class TreeModel(MPTTModel):
     class Meta:
         abstract = True
 
-    # -- what was read --------------------------------------------------------------------------
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._stored: dict[str, Any] = {}
+        self._stored: dict[str, object] = {}
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
@@ -97,35 +96,36 @@ class TreeModel(MPTTModel):
         instance.note_stored()
         return instance
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet[Self] | None = None,
+    ) -> None:
         """Read the row, or some columns of it, and forget what was changed in them."""
-        super().refresh_from_db(*args, **kwargs)
-        fields = kwargs.get("fields", args[1] if len(args) > 1 else None)
-        read = self._columns()
-        self._stored.update(read if fields is None else self._only(read, fields))
+        fields = None if fields is None else list(fields)
+        super().refresh_from_db(using, fields, from_queryset)
+        self._stored.update(self._columns(fields))
 
-    def _columns(self) -> dict[str, Any]:
-        deferred = self.get_deferred_fields()
-        names = (f.attname for f in self._meta.concrete_fields)
-        return {name: self.__dict__[name] for name in names if name not in deferred}
-
-    def _only(self, columns: dict[str, Any], fields: Any) -> dict[str, Any]:
-        """Return those of the columns whose fields are named, by either name of a relation."""
-        named = set(fields)
-        own = {f.attname for f in self._meta.concrete_fields if {f.name, f.attname} & named}
-        return {name: value for name, value in columns.items() if name in own}
+    def _columns(self, named: Iterable[str] | None = None) -> dict[str, object]:
+        """Return the columns that are loaded, or those of them whose fields are ``named``."""
+        deferred, wanted = self.get_deferred_fields(), None if named is None else {*named}
+        return {
+            field.attname: self.__dict__[field.attname]
+            for field in self._meta.concrete_fields
+            if field.attname not in deferred
+            and (wanted is None or {field.name, field.attname} & wanted)
+        }
 
     def note_stored(self) -> None:
         """Note that the columns of this instance are as stored."""
         self._stored = self._columns()
 
-    def apply_row(self, **columns: Any) -> None:
+    def apply_row(self, **columns: object) -> None:
         """Set columns on this instance that were written in the database."""
         for name, value in columns.items():
             setattr(self, name, value)
             self._stored[name] = value
-
-    # -- writing --------------------------------------------------------------------------------
 
     def _insert(self, *args: Any, **kwargs: Any) -> None:
         """Insert this node, behind its siblings."""
@@ -151,12 +151,12 @@ class TreeModel(MPTTModel):
         Raises:
             TreeOperationRefused: the node's ``parent`` was changed.
         """
-        columns = self._columns()
-        changed = {k: v for k, v in columns.items() if v != self._stored.get(k)}
+        changed = {k: v for k, v in self._columns().items() if v != self._stored.get(k)}
         if "parent_id" in changed:
             raise TreeOperationRefused("A node stays in the place where it was submitted.")
         if kwargs.get("update_fields") is not None:
-            changed = self._only(changed, kwargs["update_fields"])
+            wanted = self._columns(kwargs["update_fields"])
+            changed = {k: v for k, v in changed.items() if k in wanted}
         excepted = except_for in changed
         changed.pop(except_for, None)
         if changed:
@@ -167,15 +167,15 @@ class TreeModel(MPTTModel):
         self._stored.update(changed)
         return excepted
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
         """Delete the node and all below it; the gap it leaves harms nothing.
 
         Under the tree's lock, so that nothing is inserted there meanwhile.
         """
         with tree_lock(self.tree_id):
-            return models.Model.delete(self, *args, **kwargs)
-
-    # -- reading --------------------------------------------------------------------------------
+            return models.Model.delete(self, using, keep_parents)
 
     @property
     def is_settled(self) -> bool:
@@ -221,7 +221,7 @@ class TreeModel(MPTTModel):
         failed = self._leaves().filter(phase=Phase.FAILED)
         return failed.order_by("allow_failure", "settled_at", "lft")
 
-    # -- MPTT's methods, where gaps would mislead its arithmetic ----------------------------------
+    # MPTT's methods, where gaps would mislead its arithmetic.
 
     def get_descendant_count(self) -> int:
         """Return the number of nodes below this one. One query: the bounds have gaps."""

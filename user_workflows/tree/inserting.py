@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from ..models import UserTaskStatus
     from ..planning.plan import PlanNode
 
+Columns = dict[str, Any]
+
 #: Rows of one INSERT at most.
 MAX_ROWS_PER_INSERT = 5000
 
 
 def insert_tree(
-    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: dict[str, Any]
+    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
 ) -> UserTaskStatus:
     """Insert planned nodes and return the top one.
 
@@ -38,7 +40,7 @@ def insert_tree(
     return (_copy_rows if _can_copy() else _insert_levels)(placed, above, shared)
 
 
-def _columns(place: Placed[PlanNode], **keys: object) -> dict[str, Any]:
+def _columns(place: Placed[PlanNode], **keys: object) -> Columns:
     node = place.node
     return {
         "task_id": node.task_id,
@@ -60,7 +62,7 @@ def _columns(place: Placed[PlanNode], **keys: object) -> dict[str, Any]:
 
 
 def _insert_levels(
-    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: dict[str, Any]
+    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
 ) -> UserTaskStatus:
     pks: dict[int, int] = {}
     top: UserTaskStatus | None = None
@@ -105,7 +107,7 @@ def _can_copy() -> bool:
 
 
 def _copy_rows(
-    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: dict[str, Any]
+    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
 ) -> UserTaskStatus:
     """Stream the rows in, under keys that are taken from their sequence beforehand.
 

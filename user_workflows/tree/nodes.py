@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..models import UserTaskStatus
     from .managers import StatusQuerySet
 
+    Row = tuple[Any, ...]
+
 
 @dataclass(slots=True, eq=False)
 class TreeNode:
@@ -154,7 +156,7 @@ def _sum_up(node: TreeNode) -> None:
             node.counts[child.phase] += 1
 
 
-def _fetch(rows: QuerySet[Any, tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+def _fetch(rows: QuerySet[UserTaskStatus, Row]) -> Iterable[Row]:
     connection = connections[rows.db]
     if not (settings.USE_TZ and has_psycopg(connection)):
         return rows
