@@ -6,7 +6,7 @@ Each ``USER_WORKFLOWS_<NAME>`` falls back to django-user-tasks' ``USER_TASKS_<NA
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings as django_settings
 from django.core.files.storage import default_storage, storages
@@ -15,39 +15,44 @@ from django.utils.module_loading import import_string
 if TYPE_CHECKING:
     from django.core.files.storage import Storage
 
+T = TypeVar("T")
+
 NEW_PREFIX = "USER_WORKFLOWS_"
 OLD_PREFIX = "USER_TASKS_"
 
 
-def _setting(name: str, default: Any) -> Any:
+def _setting(name: str, default: T) -> T:
     for prefix in (NEW_PREFIX, OLD_PREFIX):
         if hasattr(django_settings, prefix + name):
-            return getattr(django_settings, prefix + name)
+            value: T = getattr(django_settings, prefix + name)
+            return value
     return default
 
 
 def get_storage(import_path: str | None = None) -> Storage:
-    """The storage of artifact files.
+    """Return the storage of artifact files.
 
-    The alias ``user_workflow_artifacts`` (or ``user_task_artifacts``) of Django's ``STORAGES``
-    if there is one, else an instance of the class at ``import_path``, else the default storage.
+    It is the alias ``user_workflow_artifacts`` (or ``user_task_artifacts``) of Django's
+    ``STORAGES``, else an instance of the class at ``import_path``, else the default storage.
     """
     configured = getattr(settings, "STORAGES", None) or django_settings.STORAGES
     for alias in ("user_workflow_artifacts", "user_task_artifacts"):
         if alias in configured:
             return storages[alias]
     if import_path:
-        return cast("Storage", import_string(import_path)())
+        storage: Storage = import_string(import_path)()
+        return storage
     return default_storage
 
 
 def artifact_storage() -> Storage:
-    """The storage of artifact files under the current settings."""
+    """Return the storage of artifact files under the current settings."""
     return get_storage(_setting("ARTIFACT_STORAGE", None))
 
 
-def _classes(given: Any) -> tuple[Any, ...]:
-    """Classes, or their import paths: django-user-tasks took classes only."""
+def _filters(name: str, default: str) -> tuple[type[Any], ...]:
+    # django-user-tasks took classes only, not their import paths.
+    given = _setting(name, (f"user_workflows.filters.{default}",))
     return tuple(import_string(each) if isinstance(each, str) else each for each in given)
 
 
@@ -62,23 +67,21 @@ class Settings:
     @property
     def MAX_AGE(self) -> timedelta:
         """Age at which ``purge_old_user_tasks`` deletes a workflow (default: 30 days)."""
-        return cast(timedelta, _setting("MAX_AGE", timedelta(days=30)))
+        return _setting("MAX_AGE", timedelta(days=30))
 
     @property
-    def STATUS_FILTERS(self) -> tuple[Any, ...]:
-        """Filter backends that keep the API's users apart (default: own workflows only)."""
-        default = ("user_workflows.filters.StatusFilterBackend",)
-        return _classes(_setting("STATUS_FILTERS", default))
+    def STATUS_FILTERS(self) -> tuple[type[Any], ...]:
+        """Filter backends of the API for statuses (default: own workflows only)."""
+        return _filters("STATUS_FILTERS", "StatusFilterBackend")
 
     @property
-    def ARTIFACT_FILTERS(self) -> tuple[Any, ...]:
-        """The same for lists of artifacts."""
-        default = ("user_workflows.filters.ArtifactFilterBackend",)
-        return _classes(_setting("ARTIFACT_FILTERS", default))
+    def ARTIFACT_FILTERS(self) -> tuple[type[Any], ...]:
+        """Filter backends of the API for artifacts (default: those of own workflows only)."""
+        return _filters("ARTIFACT_FILTERS", "ArtifactFilterBackend")
 
     @property
     def STRICT(self) -> bool:
-        """Raise, instead of log, where a user task is sent without a valid user (default: no)."""
+        """Raise an error, not only log it, for a user task without a valid user (default: no)."""
         return bool(_setting("STRICT", False))
 
     @property
@@ -87,17 +90,22 @@ class Settings:
         return bool(_setting("CAPTURE", True))
 
     @property
+    def KEEP_CONNECTION(self) -> bool:
+        """Keep a database connection in each process of a prefork pool (default: yes)."""
+        return bool(_setting("KEEP_CONNECTION", True))
+
+    @property
     def LOST_AFTER(self) -> timedelta:
-        """How long a running task may give no sign of life (default: 5 minutes).
+        """Time without a heartbeat after which a running task is lost (default: 5 minutes).
 
         A task that the broker will deliver again is given the broker's visibility timeout more.
         """
-        return cast(timedelta, _setting("LOST_AFTER", timedelta(minutes=5)))
+        return _setting("LOST_AFTER", timedelta(minutes=5))
 
     @property
     def MESSAGE_LOST_AFTER(self) -> timedelta | None:
-        """How long after its turn a task that no worker took is failed (default: never)."""
-        return cast("timedelta | None", _setting("MESSAGE_LOST_AFTER", None))
+        """Time after its turn when a task that no worker took is failed (default: never)."""
+        return _setting("MESSAGE_LOST_AFTER", None)
 
     def __getattr__(self, name: str) -> Any:
         for prefix in (NEW_PREFIX, OLD_PREFIX):
@@ -107,5 +115,5 @@ class Settings:
 
 
 settings = Settings()
-#: Its class's name in django-user-tasks.
+#: The name of the class in django-user-tasks.
 LazySettings = Settings

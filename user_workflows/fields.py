@@ -1,10 +1,8 @@
-"""Columns for texts that come from anywhere: they are made to fit, they do not raise.
-
-And the reference to a user, which makes way for that of django-user-tasks.
-"""
+"""Text columns that shorten what does not fit, and the reference to a user."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
@@ -12,10 +10,14 @@ from django.db import models
 
 #: Characters that are kept of a name or a state's text; the rest is cut off.
 MAX_TEXT_LENGTH = 255
+#: The name of artifacts that say why a node failed.
+ERROR_ARTIFACT = "Error"
+
+Deconstructed = tuple[str, str, Sequence[object], dict[str, object]]
 
 
 def storable(text: str) -> str:
-    """The text without what a database cannot hold.
+    """Return the text without what a database cannot hold.
 
     Parsers quote binary data, and names of files that are not UTF-8 come with lone surrogates.
     """
@@ -25,13 +27,13 @@ def storable(text: str) -> str:
 class FittingCharField(models.CharField):  # type: ignore[type-arg]
     """A ``CharField`` that cuts what is too long, in look-ups too."""
 
-    def get_prep_value(self, value: Any) -> Any:
-        """What is sent to the database for ``value``."""
+    def get_prep_value(self, value: object) -> object:
+        """Return what is sent to the database for ``value``."""
         value = super().get_prep_value(value)
         return storable(value)[: self.max_length] if isinstance(value, str) else value
 
-    def deconstruct(self) -> Any:
-        """Migrations see a plain ``CharField``: the column is one."""
+    def deconstruct(self) -> Deconstructed:
+        """Show migrations a plain ``CharField``: the column is one."""
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.CharField", args, kwargs
 
@@ -39,13 +41,13 @@ class FittingCharField(models.CharField):  # type: ignore[type-arg]
 class FittingTextField(models.TextField):  # type: ignore[type-arg]
     """A ``TextField`` that takes any text."""
 
-    def get_prep_value(self, value: Any) -> Any:
-        """What is sent to the database for ``value``."""
+    def get_prep_value(self, value: object) -> object:
+        """Return what is sent to the database for ``value``."""
         value = super().get_prep_value(value)
         return storable(value) if isinstance(value, str) else value
 
-    def deconstruct(self) -> Any:
-        """Migrations see a plain ``TextField``: the column is one."""
+    def deconstruct(self) -> Deconstructed:
+        """Show migrations a plain ``TextField``: the column is one."""
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", args, kwargs
 
@@ -62,12 +64,8 @@ class UserForeignKey(models.ForeignKey):  # type: ignore[type-arg]
             kwargs.setdefault("related_name", "user_workflows")
         super().__init__(*args, **kwargs)
 
-    def deconstruct(self) -> Any:
-        """Migrations see a plain ``ForeignKey``, whatever else is installed."""
+    def deconstruct(self) -> Deconstructed:
+        """Show migrations a plain ``ForeignKey``, whatever else is installed."""
         name, _, args, kwargs = super().deconstruct()
         kwargs.pop("related_name", None)
         return name, "django.db.models.ForeignKey", args, kwargs
-
-
-#: The name of artifacts that say why a node failed.
-ERROR_ARTIFACT = "Error"

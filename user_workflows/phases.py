@@ -1,4 +1,4 @@
-"""What a node can be, which phase may follow which, and what a container makes of its children.
+"""Types and phases of nodes, the phases that may follow each, and the verdict of a container.
 
 Everything that decides a state asks this module; nothing here touches the database.
 """
@@ -26,7 +26,7 @@ class NodeType(models.TextChoices):
 
     @property
     def in_order(self) -> bool:
-        """Whether a member waits for the one before it."""
+        """True for what runs its members one after the other."""
         return self in (NodeType.CHAIN, NodeType.CHORD)
 
 
@@ -44,7 +44,7 @@ class Phase(models.TextChoices):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether this is an outcome rather than a stage on the way to one."""
+        """True for an outcome, False for a stage on the way to one."""
         return self in TERMINAL
 
     @property
@@ -69,9 +69,9 @@ _PHASES = {text: phase for phase, text in STATE_TEXTS.items()}
 WAITING = frozenset({Phase.PENDING, Phase.RETRYING})
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.PARTIAL, Phase.FAILED, Phase.CANCELED, Phase.SKIPPED})
 
-#: For an event on a leaf that is not settled: the phases it may replace. Whatever is not named
-#: here stays: a canceled leaf stays Canceled though its code raised, a failed one stays Failed
-#: though its code returned. A later exception overrules ``succeed()``.
+#: The phases that an event may replace on a leaf that is not settled. Others stay: a canceled leaf
+#: stays Canceled though its code raised, a failed one stays Failed though its code returned. A
+#: later exception overrules ``succeed()``.
 REPLACES = {
     Phase.RUNNING: frozenset({Phase.PENDING, Phase.RETRYING, Phase.RUNNING}),
     Phase.RETRYING: frozenset({Phase.PENDING, Phase.RETRYING, Phase.RUNNING, Phase.SUCCEEDED}),
@@ -81,7 +81,7 @@ REPLACES = {
     Phase.SKIPPED: frozenset({Phase.PENDING}),
 }
 
-#: For a container that is not settled: the verdicts that a broken child may replace.
+#: The verdicts that a child's failure or cancellation may replace on a container that is open.
 BREAKS = {
     Phase.FAILED: frozenset(Phase) - {Phase.FAILED},
     Phase.CANCELED: frozenset(Phase) - {Phase.FAILED, Phase.CANCELED},
@@ -89,12 +89,12 @@ BREAKS = {
 
 
 def phase_of(state: str) -> Phase:
-    """The phase behind a state text; any text of a task's own means that it is running."""
+    """Return the phase behind a state text; any text of a task's own means that it is running."""
     return _PHASES.get(state, Phase.RUNNING)
 
 
 class Child(NamedTuple):
-    """What a container needs to know of a child. Equal children need to be named only once."""
+    """What the verdict on a container depends on. Equal children need to be given only once."""
 
     phase: Phase
     allow_failure: bool
@@ -102,7 +102,7 @@ class Child(NamedTuple):
 
 
 def verdict(children: Iterable[Child]) -> Phase:
-    """What a container of these children is.
+    """Return the phase of a container of these children.
 
     As soon as it cannot succeed any more it shows why; when all are settled this is final.
     Read from top to bottom, the first line that holds decides:

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from . import serializers
 from .conf import settings
 from .maintenance.deletion import delete_workflow
-from .models import ArtifactQuerySet, UserTaskArtifact, UserTaskStatus
+from .models import UserTaskArtifact, UserTaskStatus
 from .permissions import WorkflowPermission
 from .phases import Phase
 from .reports import archives, graph_formats, tree_json
@@ -32,6 +32,7 @@ from .reports.paths import Paths
 
 if TYPE_CHECKING:
     from .filtersets import ArtifactFilterSet, StatusFilterSet
+    from .tree.managers import ArtifactQuerySet
 
 M = TypeVar("M", bound=models.Model)
 

@@ -17,6 +17,8 @@ from ..db.connections import status_atomic, status_connection
 from ..lifecycle import artifact_files
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import Phase
+from ..tree.locking import with_row_locks
+from ..tree.managers import StatusQuerySet
 
 #: Workflows that are deleted in one transaction.
 BATCH_SIZE = 200
@@ -33,7 +35,7 @@ class Purged:
     """Workflows that rows of other apps refer to, and protect."""
 
 
-def purgeable(before: datetime) -> QuerySet[UserTaskStatus]:
+def purgeable(before: datetime) -> StatusQuerySet:
     """Return the roots of the workflows that were last changed before this moment and do not run.
 
     A workflow changes for the last time when it is settled. One that was never settled is old,
@@ -43,9 +45,9 @@ def purgeable(before: datetime) -> QuerySet[UserTaskStatus]:
     return _unchanged_roots(before).filter(Q(settled_at__isnull=False) | ~busy)
 
 
-def _unchanged_roots(before: datetime) -> QuerySet[UserTaskStatus]:
-    roots: QuerySet[UserTaskStatus] = UserTaskStatus.objects.roots().order_by("pk")
-    return roots.filter(created__lt=before, modified__lt=before)
+def _unchanged_roots(before: datetime) -> StatusQuerySet:
+    roots = UserTaskStatus.objects.roots().filter(created__lt=before, modified__lt=before)
+    return roots.order_by("pk")
 
 
 def _active_or_recent(before: datetime) -> QuerySet[UserTaskStatus]:
@@ -68,8 +70,7 @@ def purge(before: datetime) -> Iterator[Purged]:
     while True:
         with status_atomic():
             roots = _unchanged_roots(before).filter(pk__gt=last)
-            if status_connection().features.has_select_for_update:
-                roots = roots.select_for_update()
+            roots = with_row_locks(roots, for_deletion=True)
             found = dict(roots.values_list("pk", "settled_at")[:BATCH_SIZE])
             if not found:
                 return

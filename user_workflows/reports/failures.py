@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict, cast
 from uuid import UUID
 
 from django.db.models import Count, OuterRef, Subquery
@@ -12,6 +13,15 @@ from ..fields import ERROR_ARTIFACT
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import NodeType
 from .paths import Paths
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    class _Reason(TypedDict):
+        message: str | None
+        prevented: int
+
+    _FailedLeaf = WithAnnotations[UserTaskStatus, _Reason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ def failure_report(top: UserTaskStatus, most: int) -> FailureReport:
     counts = skipped.values("caused_by").annotate(number=Count("pk")).values("number")
     message = Subquery(errors.order_by("pk").values("text")[:1])
     annotated = failed.annotate(message=message, prevented=Coalesce(Subquery(counts), 0))
-    leaves = list(annotated[: most + 1])
+    leaves = cast("list[_FailedLeaf]", list(annotated[: most + 1]))
     if len(leaves) <= most:
         count, allowed = len(leaves), sum(leaf.allow_failure for leaf in leaves)
     else:

@@ -26,7 +26,7 @@ class Paths:
             return
         missing = {node.parent_id for node in nodes if node.pk != top.pk}
         while missing := missing - {None, top.pk, *self._above}:
-            for batch in chunked(list(missing)):
+            for batch in chunked([pk for pk in missing if pk is not None]):
                 rows = UserTaskStatus.objects.filter(pk__in=batch, tree_id=top.tree_id)
                 self._add(rows.order_by().values_list(*columns))
             missing = {self._above[pk][0] for pk in missing if pk in self._above}
