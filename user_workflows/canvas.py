@@ -35,6 +35,7 @@ from .planning.naming import name_containers
 from .planning.plan import PlanNode
 from .planning.validation import check_allowed_failures
 from .queues.celery import copying, submission
+from .queues.celery.compat import Chain
 from .queues.celery.planner import plan_canvas
 from .queues.celery.results import result_of
 
@@ -68,7 +69,7 @@ def chain(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
 
     Unlike Celery's it keeps nested chains as they are written, and a chain of one task.
     """
-    made = celery_canvas._chain(_members(tasks))  # type: ignore[arg-type]
+    made = Chain(_members(tasks))  # type: ignore[arg-type]
     return copying.annotate(made, name=name, allow_failure=allow_failure)
 
 
@@ -196,9 +197,8 @@ def _set_last_id(canvas: Any, task_id: str | None) -> None:
     if task_id is None:
         return
     last: Any = canvas
-    while last.get("subtask_type") in ("chain", "chord"):
-        kwargs = last["kwargs"]
-        last = kwargs["body"] if "body" in kwargs else kwargs["tasks"][-1]
+    while isinstance(last, Chain | celery_canvas.chord):
+        last = last.tasks[-1] if isinstance(last, Chain) else last.body
     last.options["task_id"] = task_id
 
 

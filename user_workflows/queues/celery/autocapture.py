@@ -8,20 +8,13 @@ an ``isinstance`` for each.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import islice
 from typing import Any
 
 from celery import Celery, Task, current_app, current_task
-from celery.canvas import (  # type: ignore[attr-defined]
-    Signature,
-    _basemap,
-    _chain,
-    _chord,
-    chunks,
-    group,
-)
+from celery.canvas import Signature, chord, chunks, group
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
@@ -32,6 +25,7 @@ from ...planning.naming import name_containers
 from ...planning.plan import PlanNode
 from ...planning.validation import check_allowed_failures
 from . import copying, spawning, submission
+from .compat import BaseMap, Canvas, CanvasDict, Chain, parts
 from .context import current_execution, current_submission, publish_untracked, start_tracking
 from .planner import Call, is_user_task, plan_canvas
 from .results import result_of
@@ -43,7 +37,7 @@ _POSITIONAL = ("task_id", "producer", "link", "link_error", "shadow")
 
 def install() -> None:
     """Wraps Celery's ways to send; once for all, however often it is called."""
-    kinds: tuple[Any, ...] = (Task, Signature, _chain, group, _chord, chunks, _basemap)
+    kinds: tuple[Any, ...] = (Task, Signature, Chain, group, chord, chunks, BaseMap)
     for kind in kinds:
         original = kind.__dict__["apply_async"]
         if not hasattr(original, "captures"):
@@ -106,7 +100,7 @@ def _wrap_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
         if not _is_new(options, options.get("task_id") or first["options"].get("task_id")):
             return plain()
         whole = self
-        if kwargs and isinstance(self, _chord) and "body" in kwargs:  # chord(header)(body)
+        if kwargs and isinstance(self, chord) and "body" in kwargs:  # chord(header)(body)
             kwargs = dict(kwargs)
             whole = {**self, "kwargs": {**self["kwargs"], "body": kwargs.pop("body")}}
         canvas = copying.copy_canvas(copying.expand_chunks(whole), self.app)
@@ -139,33 +133,21 @@ def _is_new(options: dict[str, Any], task_id: str | None) -> bool:
     return task_id is None or not UserTaskStatus.objects.filter(task_id=task_id).exists()
 
 
-def _first_task(canvas: Any) -> Any:
-    """The first task of a canvas that will have a node. Of a generator only one task is made."""
-    app = canvas.app or current_app
+def _first_task(canvas: Canvas) -> CanvasDict | None:
+    """Return a task of a canvas that will have a node; of a generator only one task is made."""
+    tasks = (canvas.app or current_app).tasks
     everything = current_execution() is not None
-    stack = [canvas]
+    stack: list[CanvasDict | Iterable[CanvasDict]] = [canvas]
     while stack:
         sig = stack.pop()
-        kind = sig.get("subtask_type")
-        if kind in ("chain", "group"):
-            stack.extend(_available_members(sig["kwargs"]["tasks"]))
-        elif kind == "chord":
-            stack.extend(
-                (
-                    *_available_members(sig["kwargs"]["header"]),
-                    *filter(None, [sig["kwargs"]["body"]]),
-                )
-            )
-        elif everything or is_user_task(app.tasks.get(sig["task"])):
+        if not isinstance(sig, dict):
+            # Celery's lazy list is a subclass of ``list`` (``celery.utils.functional._regen``).
+            stack.extend(sig if type(sig) in (list, tuple) else islice(sig, 1))
+        elif members := parts(sig):
+            stack.extend(members)
+        elif everything or is_user_task(tasks.get(sig["task"])):
             return sig
     return None
-
-
-def _available_members(tasks: Any) -> list[Any]:
-    if isinstance(tasks, dict):
-        return [tasks]
-    # Celery's lazy list says that it is a list.
-    return list(tasks if type(tasks) in (list, tuple) else islice(tasks, 1))
 
 
 def _capture(
@@ -222,7 +204,7 @@ def user_id_of(call: Call) -> Any:
     arguments = {**call.kwargs, **call.arguments()}
     if "user_id" not in arguments:
         raise InvalidUser("Each invocation of a UserTaskMixin subclass must include the user_id")
-    user_id = arguments["user_id"]
+    user_id: Any = arguments["user_id"]
     try:
         known = get_user_model()._default_manager.filter(pk=user_id).exists()
     except (TypeError, ValueError, OverflowError, ValidationError):

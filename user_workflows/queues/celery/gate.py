@@ -9,7 +9,6 @@ from typing import Any
 
 from celery import Task, current_app
 from celery.exceptions import Ignore, TaskRevokedError
-from celery.states import REVOKED
 from django.utils.timezone import now
 
 from ...db.statements import Select
@@ -17,6 +16,7 @@ from ...lifecycle import containers, execution, progress, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import REPLACES, Phase
+from .compat import WRAPPED_NAMES, mark_revoked
 from .context import HEADER, current_submission
 from .planner import is_user_task
 from .recording import recorded
@@ -40,14 +40,12 @@ def gate_tasks() -> None:
 def _wrap_before_start(before_start: Callable[..., Any]) -> Callable[..., Any]:
     bound = getattr(before_start, "__self__", None)
 
-    @wraps(before_start)
+    @wraps(before_start, assigned=WRAPPED_NAMES)
     def gated(*given: Any, **kwargs: Any) -> Any:
         gate(bound if bound is not None else given[0])
         return before_start(*given, **kwargs)
 
     gated.gate = True  # type: ignore[attr-defined]
-    # Celery calls a method only if it was not defined in Celery's own module.
-    gated.__module__ = __name__
     return gated
 
 
@@ -65,7 +63,7 @@ def gate(task: Any) -> None:
     if refusal is None:
         return
     if refusal in (Phase.CANCELED, Phase.SKIPPED) and not request.is_eager:
-        _mark_revoked(task, request, refusal)
+        _mark_revoked(task, refusal)
     raise Ignore(f"This task is {refusal.state}.")
 
 
@@ -139,19 +137,8 @@ def planned_steps(task: Any, request: Any) -> int | None:
         return None
 
 
-def _mark_revoked(task: Any, request: Any, phase: Phase) -> None:
-    """Ends a task that must not run so that chains and chords around it end too.
-
-    Of all ways to refuse a task this is the one that leaves nothing pending: the rest of its
-    chain becomes REVOKED and the body of its chord FAILURE, without calling its own errbacks.
-    """
+def _mark_revoked(task: Any, phase: Phase) -> None:
     try:
-        task.backend.mark_as_failure(
-            request.id,
-            TaskRevokedError(f"This task is {phase.state}."),
-            request=request,
-            state=REVOKED,
-            call_errbacks=False,
-        )
+        mark_revoked(task, TaskRevokedError(f"This task is {phase.state}."))
     except Exception:
         logger.exception("The result backend was not told that a task is %s.", phase.state)

@@ -30,6 +30,7 @@ from ...tree.bounds import assign_bounds
 from ...tree.locking import tree_lock
 from ...tree.slots import allocate_slot
 from . import copying, submission
+from .compat import parts
 from .context import current_execution, inherited_submission, publish_untracked
 from .planner import Call, is_user_task, plan_canvas
 from .results import result_of
@@ -185,15 +186,11 @@ def _refuse_if_over(run: Execution) -> None:
 
 def _drop_chain_ids(canvas: Any) -> None:
     """Celery's eager mode would run all tasks of a frozen chain under the chain's own id."""
-    kind, kwargs = canvas.get("subtask_type"), canvas["kwargs"]
-    if kind == "chain":
+    if canvas.get("subtask_type") == "chain":
         canvas["options"].pop("task_id", None)
-    if kind in ("chain", "group"):
-        parts = list(kwargs["tasks"])
-    else:
-        parts = [*kwargs["header"]["kwargs"]["tasks"], kwargs["body"]] if kind == "chord" else []
-    for part in parts:
-        _drop_chain_ids(part)
+    for part in parts(canvas):
+        for member in [part] if isinstance(part, dict) else part:
+            _drop_chain_ids(member)
 
 
 def _replace(request: Any, run: Execution, sig: Any) -> None:
@@ -213,9 +210,9 @@ def _replace(request: Any, run: Execution, sig: Any) -> None:
     while len(plan.children) == 1 and not plan.named:
         plan = plan.children[0]  # Celery has wrapped it to append what follows.
     plan = _unwrapped(plan)
-    for leaf in plan.leaves():
-        if leaf.task_id == request.id and is_user_task(current_app.tasks.get(leaf.task_class)):
-            leaf.allow_failure |= run.node.allow_failure  # Celery goes on behind that one only.
+    for task in plan.leaves():
+        if task.task_id == request.id and is_user_task(current_app.tasks.get(task.task_class)):
+            task.allow_failure |= run.node.allow_failure  # Celery goes on behind that one only.
     nesting = getattr(request, "replaced_task_nesting", 0) or 0
     _store_below(run, plan, in_place_of=nesting)
     execution.unregister(run)
