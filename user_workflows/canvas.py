@@ -24,11 +24,9 @@ from typing import Any
 
 from celery import canvas as celery_canvas
 from celery import current_app
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 
 from . import graph as graphs
-from .exceptions import InvalidCanvas, InvalidUser
+from .exceptions import InvalidCanvas
 from .fields import MAX_TEXT_LENGTH
 from .models import UserTaskStatus
 from .planning.naming import name_containers
@@ -38,6 +36,7 @@ from .queues.celery import copying, submission
 from .queues.celery.compat import Chain
 from .queues.celery.planner import plan_canvas
 from .queues.celery.results import result_of
+from .queues.celery.users import user_id_of
 
 __all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
 
@@ -123,7 +122,7 @@ class Workflow:
     def __init__(
         self, canvas: Any, *, user: Any, name: str = "", action: str = "", subject: str = ""
     ) -> None:
-        self.user_id = _user_id(user)
+        self.user_id = user_id_of(user)
         self.name = str(name)
         self.action = _key("action", action)
         self.subject = _key("subject", subject)
@@ -200,19 +199,3 @@ def _set_last_id(canvas: Any, task_id: str | None) -> None:
     while isinstance(last, Chain | celery_canvas.chord):
         last = last.tasks[-1] if isinstance(last, Chain) else last.body
     last.options["task_id"] = task_id
-
-
-def _user_id(user: Any) -> Any:
-    users = get_user_model()
-    if isinstance(user, users):
-        if user.pk is None:
-            raise InvalidUser("A workflow needs a saved user; this one has no key yet.")
-        return user.pk
-    pk = None if getattr(user, "is_anonymous", False) else getattr(user, "pk", user)
-    try:
-        known = pk is not None and users._default_manager.filter(pk=pk).exists()
-    except (TypeError, ValueError, OverflowError, ValidationError) as error:
-        raise InvalidUser(f"A workflow needs a user; {user!r} is none.") from error
-    if not known:
-        raise InvalidUser(f"A workflow needs a user; there is none for {user!r}.")
-    return pk

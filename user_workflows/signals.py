@@ -22,6 +22,7 @@ from celery.signals import (
     worker_shutdown,
 )
 from django.db import close_old_connections, transaction
+from django.dispatch import receiver
 
 from . import user_task_stopped, workflow_finished
 from .conf import settings
@@ -29,9 +30,16 @@ from .db import connections
 from .lifecycle import progress
 from .models import UserTaskStatus
 from .queues.celery import autocapture, gate, handlers, spawning, submission
-from .queues.celery.context import HEADER, current_submission, on_first_tracking, start_tracking
+from .queues.celery.context import (
+    HEADER,
+    publishing,
+    start_tracking,
+    tracking_started,
+    tree_id_of,
+)
 from .queues.celery.planner import Call, is_user_task
 from .queues.celery.planner import plan_canvas as planned
+from .queues.celery.users import user_id_of_call
 
 __all__ = [
     "celery_app",
@@ -63,7 +71,7 @@ def create_user_task(
     handlers.add_headers(headers, body)
     described = body if isinstance(body, dict) else headers
     task = celery_app.tasks.get(sender)
-    if HEADER in described or current_submission() or task is None:
+    if HEADER in described or publishing().submission or task is None:
         return
     if not is_user_task(task):
         return
@@ -72,7 +80,7 @@ def create_user_task(
         return
     call = Call(task, sender, described["id"], tuple(args), dict(kwargs), awaits=False)
     try:
-        user_id = autocapture.user_id_of(call)
+        user_id = user_id_of_call(call)
         plan, _ = planned(task.signature(args, kwargs, task_id=described["id"]), keep_ids=True)
         if plan is not None:
             root = submission.store_plan(plan, user_id=user_id)
@@ -88,19 +96,17 @@ def note_published(body: Any = None, headers: Any = None, **kwargs: Any) -> None
     handlers.note_published(headers or {}, body)
 
 
-def listen() -> None:
-    """Looks at what is published from now on."""
+@receiver(tracking_started)
+def listen(**kwargs: object) -> None:
+    """Connect the receivers of what is published."""
     before_task_publish.connect(create_user_task)
     after_task_publish.connect(note_published)
-
-
-on_first_tracking(listen)
 
 
 @task_prerun.connect
 def start_user_task(sender: Any = None, **kwargs: Any) -> None:
     """Drops database connections that are too old before a task starts to use them."""
-    if sender is not None and getattr(sender.request, HEADER, None) is not None:
+    if sender is not None and tree_id_of(sender.request) is not None:
         start_tracking()
     try:
         connection = transaction.get_connection()

@@ -19,12 +19,13 @@ from django.utils.timezone import now
 from .conf import settings
 from .db.connections import status_connection
 from .exceptions import TaskCanceledException
-from .lifecycle import execution, progress, transitions
+from .lifecycle import progress, transitions
 from .maintenance.deletion import purge
 from .maintenance.reaper import reap
 from .models import UserTaskStatus
 from .phases import Phase
 from .planning.naming import bound_arguments
+from .queues.celery.context import execution_of, request_state
 from .queues.celery.errors import error_message
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class UserTaskMixin:
         except (Retry, Ignore, Reject, TaskCanceledException):
             raise
         except Exception as error:
-            run: execution.Execution | None = getattr(self.request, "user_workflow_run", None)
+            run = execution_of(self.request)
             if run is None or not run.node.allow_failure:
                 raise
             logger.warning("A task that may fail has failed.", exc_info=True)
@@ -112,22 +113,18 @@ class UserTaskMixin:
         In a worker the same instance is given for 0.5 s, then one read anew. Where the node was
         deleted, an instance that is stored nowhere takes its place.
         """
-        request = self.request
-        run: execution.Execution | None = getattr(request, "user_workflow_run", None)
-        status: UserTaskStatus | None = getattr(request, "user_workflow_status", None)
+        state, task_id = request_state(self.request), self.request.id
+        run, status = state.execution, state.status
         if status is not None and run is not None and run.buffered:
-            if monotonic() - request.user_workflow_read_at >= progress.WRITE_INTERVAL:
+            if monotonic() - state.status_read_at >= progress.WRITE_INTERVAL:
                 if not status_connection().in_atomic_block and progress.try_to_flush(run):
                     transitions.refresh_instance(status)
-                request.user_workflow_read_at = monotonic()
+                state.status_read_at = monotonic()
             return status
-        status = UserTaskStatus.objects.filter(task_id=request.id).first()
+        status = UserTaskStatus.objects.filter(task_id=task_id).first()
         if status is None:
-            status = UserTaskStatus(
-                task_id=request.id or "", name=type(self).__name__, total_steps=1
-            )
-        request.user_workflow_status = status
-        request.user_workflow_read_at = monotonic()
+            status = UserTaskStatus(task_id=task_id or "", name=type(self).__name__, total_steps=1)
+        state.status, state.status_read_at = status, monotonic()
         return status
 
     def track(

@@ -13,22 +13,20 @@ from functools import wraps
 from itertools import islice
 from typing import Any
 
-from celery import Celery, Task, current_app, current_task
+from celery import Celery, Task, current_app
 from celery.canvas import Signature, chord, chunks, group
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 
 from ...conf import settings
-from ...exceptions import InvalidUser
 from ...models import UserTaskStatus
 from ...planning.naming import name_containers
 from ...planning.plan import PlanNode
 from ...planning.validation import check_allowed_failures
 from . import copying, spawning, submission
 from .compat import BaseMap, Canvas, CanvasDict, Chain, parts
-from .context import current_execution, current_submission, publish_untracked, start_tracking
+from .context import Publisher, publish_untracked, publishing, start_tracking
 from .planner import Call, is_user_task, plan_canvas
 from .results import result_of
+from .users import user_id_of_call
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +65,7 @@ def _wrap_task(original: Callable[..., Any]) -> Callable[..., Any]:
     def apply_async(
         self: Any, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
     ) -> Any:
-        if not is_user_task(self) and current_execution() is None:
+        if not is_user_task(self) and publishing().execution is None:
             return original(self, args, kwargs, *more, **options)
         options.update(zip(_POSITIONAL, more, strict=False))
         if not _is_new(options, options.get("task_id")):
@@ -92,7 +90,7 @@ def _wrap_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
         def plain() -> Any:
             return original(self, args, kwargs, *more, **options)
 
-        if current_submission() is not None and not _in_body():
+        if publishing().by is Publisher.SUBMITTING:
             return plain()
         first = _first_task(self)
         if first is None:
@@ -113,21 +111,11 @@ def _wrap_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
     return apply_async
 
 
-def _in_body() -> bool:
-    """Whether the caller is the body of a task, rather than a canvas that is being published."""
-    if not current_task:
-        return False
-    return current_submission() is None or current_execution() is not None
-
-
 def _is_new(options: dict[str, Any], task_id: str | None) -> bool:
-    """Whether what is sent is no part of a canvas that was captured before."""
-    if current_submission() is not None and not _in_body():
-        return False
-    if current_task and (task_id or options.get("parent_id")):
-        return False  # A retry, an errback, or the next stage of a canvas: sent by Celery.
-    if current_execution() is not None:
-        return True
+    """Return whether what is sent is no part of a canvas that was captured before."""
+    publisher = publishing(task_id, options.get("parent_id")).by
+    if publisher is not Publisher.OUTSIDE:
+        return publisher is Publisher.BODY
     if not settings.CAPTURE:
         return False
     return task_id is None or not UserTaskStatus.objects.filter(task_id=task_id).exists()
@@ -136,7 +124,7 @@ def _is_new(options: dict[str, Any], task_id: str | None) -> bool:
 def _first_task(canvas: Canvas) -> CanvasDict | None:
     """Return a task of a canvas that will have a node; of a generator only one task is made."""
     tasks = (canvas.app or current_app).tasks
-    everything = current_execution() is not None
+    everything = publishing().execution is not None
     stack: list[CanvasDict | Iterable[CanvasDict]] = [canvas]
     while stack:
         sig = stack.pop()
@@ -157,7 +145,7 @@ def _capture(
     args: tuple[Any, ...] = (),
     kwargs: dict[str, Any] | None = None,
 ) -> Any:
-    run = current_execution()
+    run = publishing().execution
     if run is not None:
         return spawning.send_below(run, canvas, send, plain, args, kwargs)
     try:
@@ -183,7 +171,7 @@ def _store(canvas: Any, args: Any, kwargs: Any) -> tuple[Any, PlanNode | None]:
         if not is_user_task(call.task):
             return False
         if not users:
-            users.append(user_id_of(call))
+            users.append(user_id_of_call(call))
         return True
 
     plan, calls = plan_canvas(canvas, keep=keep, keep_ids=True, args=args, kwargs=kwargs)
@@ -193,22 +181,3 @@ def _store(canvas: Any, args: Any, kwargs: Any) -> tuple[Any, PlanNode | None]:
     name_containers(plan, names)
     check_allowed_failures(plan)
     return submission.store_plan(plan, user_id=users[0]), plan
-
-
-def user_id_of(call: Call) -> Any:
-    """The user of a call outside ``workflow()``: its ``user_id`` argument. One query.
-
-    Raises:
-        InvalidUser: it has none, or there is no such user.
-    """
-    arguments = {**call.kwargs, **call.arguments()}
-    if "user_id" not in arguments:
-        raise InvalidUser("Each invocation of a UserTaskMixin subclass must include the user_id")
-    user_id: Any = arguments["user_id"]
-    try:
-        known = get_user_model()._default_manager.filter(pk=user_id).exists()
-    except (TypeError, ValueError, OverflowError, ValidationError):
-        known = False
-    if not known:
-        raise InvalidUser(f"Invalid user_id: {user_id}")
-    return user_id

@@ -17,7 +17,7 @@ from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import REPLACES, Phase
 from .compat import WRAPPED_NAMES, mark_revoked
-from .context import HEADER, current_submission
+from .context import publishing, request_state, tree_id_of
 from .planner import is_user_task
 from .recording import recorded
 
@@ -56,9 +56,12 @@ def gate(task: Any) -> None:
         Ignore: it was canceled or skipped, or it has ended before.
     """
     request = task.request
-    if not is_tracked(task) or getattr(request, "user_workflow_gated", False):
+    if not is_tracked(task):
         return
-    request.user_workflow_gated = True
+    state = request_state(request)
+    if state.is_gated:
+        return
+    state.is_gated = True
     refusal = _start_or_refuse(task, request)
     if refusal is None:
         return
@@ -70,9 +73,9 @@ def gate(task: Any) -> None:
 def is_tracked(task: Any) -> bool:
     """Return whether the running task may have a node."""
     request = task.request
-    if getattr(request, HEADER, None) is not None or is_user_task(task):
+    if tree_id_of(request) is not None or is_user_task(task):
         return True
-    return bool(request.is_eager and current_submission())
+    return bool(request.is_eager and publishing().submission)
 
 
 @Select
@@ -100,7 +103,7 @@ def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     if node.parent__phase == Phase.PENDING:
         containers.mark_running(node.parent_id)
     run = Execution(node, attempt, buffered=not request.is_eager)
-    request.user_workflow_run = run
+    request_state(request).execution = run
     execution.register(run)
     progress.start_heartbeat(run)
     return None

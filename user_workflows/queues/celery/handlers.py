@@ -24,7 +24,7 @@ from ...lifecycle import cancellation, execution, progress, steps, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import TERMINAL, Phase
-from .context import HEADER, WHOLE, current_submission, inherited_submission
+from .context import HEADER, WHOLE, execution_of, publishing, tree_id_of
 from .copying import leaf_signatures
 from .errors import error_message
 from .gate import is_replaced, is_tracked, planned_steps
@@ -37,7 +37,7 @@ MAX_REVOKED_IDS = 1000
 
 def add_headers(headers: dict[str, Any], body: Any) -> None:
     """Puts the header on a message that belongs to a tracked workflow."""
-    context = inherited_submission()
+    context = publishing().workflow()
     if context is not None and context.tree_id is not None:
         marks = {HEADER: context.tree_id, WHOLE: context.whole}
         headers.update(marks)
@@ -47,14 +47,13 @@ def add_headers(headers: dict[str, Any], body: Any) -> None:
 
 def note_published(headers: dict[str, Any], body: Any) -> None:
     """Notes that the broker has taken a task."""
-    context = current_submission()
+    context = publishing().submission
     if context is not None:
         context.published.add((body if isinstance(body, dict) else headers)["id"])
 
 
 def _execution_of(task: Any, task_id: str) -> Execution | None:
-    request = task.request
-    return getattr(request, "user_workflow_run", None) if request.id == task_id else None
+    return execution_of(task.request) if task.request.id == task_id else None
 
 
 @recorded
@@ -112,7 +111,7 @@ def _record_retry(run: Execution, steps: int | None) -> None:
 
 def on_revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None:
     """The worker was told not to run a task, or to stop it, or it came too late."""
-    if getattr(request, HEADER, None) is None and not is_user_task(task):
+    if tree_id_of(request) is None and not is_user_task(task):
         return
     if expired:
         _end_by_id(request.id, Phase.FAILED, gettext("It was not started in time."))
@@ -146,7 +145,7 @@ def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = Non
 @recorded
 def _plain_member_failed(request: Any) -> None:
     """A plain task of a captured canvas has no node; what waits for it is skipped all the same."""
-    tree_id = getattr(request, HEADER, None)
+    tree_id = tree_id_of(request)
     if tree_id is None:
         return
     # What comes next: in message protocol 2 and in 1, and the body of a chord.

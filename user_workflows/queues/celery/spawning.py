@@ -31,7 +31,7 @@ from ...tree.locking import tree_lock
 from ...tree.slots import allocate_slot
 from . import copying, submission
 from .compat import parts
-from .context import current_execution, inherited_submission, publish_untracked
+from .context import publish_untracked, publishing, request_state
 from .planner import Call, is_user_task, plan_canvas
 from .results import result_of
 
@@ -98,7 +98,7 @@ def has_node(call: Call) -> bool:
     """Whether a task that is sent by the running one gets a node."""
     if call.task_class.startswith("celery.") and call.task_class not in _COUNTED_BUILTINS:
         return False
-    context = inherited_submission()
+    context = publishing().workflow()
     return is_user_task(call.task) or (context is not None and context.whole)
 
 
@@ -125,7 +125,7 @@ def send_below(
     plan.allow_failure = True
     app = canvas.app or current_app
     eager = bool(app.conf.task_always_eager)
-    context = inherited_submission()
+    context = publishing().workflow()
     result = result_of(plan, app)
 
     def store_and_publish() -> None:
@@ -155,7 +155,7 @@ def _store_below(run: Execution, plan: PlanNode, **options: Any) -> UserTaskStat
 def _wrap_on_replace(on_replace: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(on_replace)
     def captured(self: Any, sig: Any) -> Any:
-        run = current_execution()
+        run = publishing().execution
         if run is not None:
             _refuse_if_over(run)
             try:
@@ -216,7 +216,7 @@ def _replace(request: Any, run: Execution, sig: Any) -> None:
     nesting = getattr(request, "replaced_task_nesting", 0) or 0
     _store_below(run, plan, in_place_of=nesting)
     execution.unregister(run)
-    request.user_workflow_run = None
+    request_state(request).execution = None
 
 
 def _unwrapped(plan: PlanNode) -> PlanNode:
@@ -230,7 +230,7 @@ def _unwrapped(plan: PlanNode) -> PlanNode:
 def _wrap_add_to_chord(add_to_chord: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(add_to_chord)
     def captured(self: Any, sig: Any, lazy: bool = False) -> Any:
-        run = current_execution()
+        run = publishing().execution
         if run is not None and self.request.chord:
             try:
                 plan, _ = plan_canvas(sig, keep=has_node, keep_ids=True)

@@ -17,7 +17,7 @@ from ...planning.plan import PlanNode
 from ...tree import inserting
 from ...tree.bounds import assign_bounds
 from ...tree.nodes import TreeNode
-from .context import Submission, _submission, current_submission, start_tracking
+from .context import Submission, publishing, start_tracking, submitting
 
 
 def store_plan(
@@ -58,18 +58,16 @@ def publish_plan(
     def publish() -> None:
         context = Submission(root.tree_id, whole)
         # What the tasks of a whole workflow have made is over with it, too.
-        ours = {leaf.task_id for leaf in plan.leaves()} if current_submission() else None
-        token = _submission.set(context)
+        ours = {leaf.task_id for leaf in plan.leaves()} if publishing().submission else None
         try:
-            root.result = send()
+            with submitting(context):
+                root.result = send()
         except Exception as error:
-            _submission.reset(token)
             if eager:
                 _end_eager(root.tree_id, ours, error)
             else:
                 _fail_unsent(root.tree_id, plan, context.published, error)
             raise
-        _submission.reset(token)
         if eager:
             _end_eager(root.tree_id, ours, None)
 
