@@ -151,7 +151,7 @@ class TestADatabaseThatIsAway:
     def back_after(failures: int, error: type[Exception] = OperationalError) -> Any:
         tries: list[int] = []
 
-        @recorded
+        @recorded("the test")
         def write() -> int:
             tries.append(1)
             if len(tries) <= failures:
@@ -170,7 +170,7 @@ class TestADatabaseThatIsAway:
     def test_at_last_it_is_left_to_the_reaper(self, pauses: list[float], caplog: Any) -> None:
         assert self.back_after(99)() is None
         assert pauses == list(RETRY_DELAYS)
-        assert "could not be written" in caplog.text
+        assert "Could not record the test" in caplog.text
 
     def test_in_a_transaction_it_is_not_tried_again(
         self, pauses: list[float], closed: list[bool], caplog: Any
@@ -178,14 +178,14 @@ class TestADatabaseThatIsAway:
         with transaction.atomic():
             assert self.back_after(1)() is None
         assert (pauses, closed) == ([], [])
-        assert "could not be written" in caplog.text
+        assert "Could not record the test" in caplog.text
 
     def test_what_no_wait_can_mend_is_not_tried_again(
         self, pauses: list[float], caplog: Any
     ) -> None:
         assert self.back_after(1, ValueError)() is None
         assert pauses == []
-        assert "could not be written" in caplog.text
+        assert "Could not record the test" in caplog.text
 
     def test_a_task_whose_start_could_not_be_noted_runs_and_ends_all_the_same(
         self, root: UserTaskStatus, monkeypatch: pytest.MonkeyPatch
@@ -332,7 +332,7 @@ class TestTheGate:
         root.cancel()
         work(root, "a")
         assert CALLS == []
-        assert "was not told that a task is Canceled" in caplog.text
+        assert "Could not tell the result backend of the Canceled task" in caplog.text
 
     def test_in_eager_mode_there_is_no_backend_to_tell(
         self, eager: None, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,6 @@ an ``isinstance`` for each.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import islice
@@ -25,10 +24,9 @@ from . import copying, spawning, submission
 from .compat import BaseMap, Canvas, CanvasDict, Chain, parts
 from .context import Publisher, publish_untracked, publishing, start_tracking
 from .planner import Call, is_user_task, plan_canvas
+from .recording import SENT_UNTRACKED, guarded
 from .results import result_of
 from .users import user_id_of_call
-
-logger = logging.getLogger(__name__)
 
 _POSITIONAL = ("task_id", "producer", "link", "link_error", "shadow")
 
@@ -148,14 +146,10 @@ def _capture(
     run = publishing().execution
     if run is not None:
         return spawning.send_below(run, canvas, send, plain, args, kwargs)
-    try:
+    name, task_id = canvas["task"], canvas.options.get("task_id")
+    with guarded("track", SENT_UNTRACKED, strict=settings.STRICT, task=name, task_id=task_id) as g:
         root, plan = _store(canvas, args, kwargs)
-    except Exception as error:
-        if settings.STRICT:
-            raise
-        logger.exception("The tasks are sent, but their user will not see them: %s", error)
-        return publish_untracked(plain)
-    if plan is None:
+    if g.failed or plan is None:
         return publish_untracked(plain)
     app = canvas.app or current_app
     submission.publish_plan(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)

@@ -19,9 +19,7 @@ from ...phases import REPLACES, Phase
 from .compat import WRAPPED_NAMES, mark_revoked
 from .context import publishing, request_state, tree_id_of
 from .planner import is_user_task
-from .recording import recorded
-
-logger = logging.getLogger(__name__)
+from .recording import guarded, recorded
 
 
 def install_gate() -> None:
@@ -87,7 +85,7 @@ def _leaf_to_start(task_id: Any) -> Any:
     return UserTaskStatus.objects.filter(task_id=task_id).order_by().values_list(*columns)
 
 
-@recorded
+@recorded("the start")
 def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     """Marks the start; returns the phase of a node that must not start."""
     node = _leaf_to_start(task_id=request.id)
@@ -132,16 +130,16 @@ def planned_steps(task: Any, request: Any) -> int | None:
     """Return the steps that the next attempt begins with; None if they are not known."""
     if not is_user_task(task):
         return 1
-    try:
+    with guarded("count the steps of", "They stay as they are.", level=logging.DEBUG, task=task):
         arguments = task.arguments_as_dict(*(request.args or ()), **(request.kwargs or {}))
         return max(0, int(task.calculate_total_steps(arguments)))
-    except Exception:
-        logger.debug("The steps of %s are not known.", task.name, exc_info=True)
-        return None
+    return None
 
 
 def _mark_revoked(task: Any, phase: Phase) -> None:
-    try:
+    with guarded(
+        f"tell the result backend of the {phase.state} task",
+        "Its body does not run; results that wait for it may never come.",
+        task=task,
+    ):
         mark_revoked(task, TaskRevokedError(f"This task is {phase.state}."))
-    except Exception:
-        logger.exception("The result backend was not told that a task is %s.", phase.state)

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from celery import current_app, current_task
+from celery.app.task import Context
 from celery.states import IGNORED
 from django.db import connections
 from django.utils.translation import gettext
@@ -56,7 +57,7 @@ def _execution_of(task: Any, task_id: str) -> Execution | None:
     return execution_of(task.request) if task.request.id == task_id else None
 
 
-@recorded
+@recorded("the end")
 def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
     """The body has ended."""
     if run.buffered and run.has_unwritten:
@@ -75,7 +76,7 @@ def on_success(task: Any) -> None:
     if run is not None:
         end_execution(run, Phase.SUCCEEDED)
     elif is_tracked(task):
-        _end_by_id(task.request.id, Phase.SUCCEEDED)
+        _end_by_id(task, task.request.id, Phase.SUCCEEDED)
 
 
 def on_failure(task: Any, task_id: str, error: BaseException) -> None:
@@ -89,7 +90,7 @@ def on_failure(task: Any, task_id: str, error: BaseException) -> None:
     if run is not None:
         end_execution(run, *outcome)
     elif (task.request.id != task_id or is_tracked(task)) and not _end_by_id(
-        task_id, *outcome, task.request
+        task, task_id, *outcome, task.request
     ):
         _plain_member_failed(task.request)
 
@@ -102,7 +103,7 @@ def on_retry(task: Any, request: Any) -> None:
         _record_retry(run, planned_steps(task, request))
 
 
-@recorded
+@recorded("the retry")
 def _record_retry(run: Execution, steps: int | None) -> None:
     if run.buffered and run.has_unwritten:
         progress.flush(run)
@@ -114,21 +115,31 @@ def on_revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> N
     if tree_id_of(request) is None and not is_user_task(task):
         return
     if expired:
-        _end_by_id(request.id, Phase.FAILED, gettext("It was not started in time."))
+        _end_by_id(task, request.id, Phase.FAILED, gettext("It was not started in time."))
     else:
-        _end_by_id(request.id, Phase.CANCELED)
+        _end_by_id(task, request.id, Phase.CANCELED)
 
 
 def on_unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
     """A worker has no such task."""
     if headers.get(HEADER) is not None:
-        words = gettext("The workers do not know the task %(name)s.") % {"name": name}
-        _end_by_id(task_id, Phase.FAILED, words)
+        message = gettext("The workers do not know the task %(name)s.") % {"name": name}
+        _end_by_id(name, task_id, Phase.FAILED, message)
 
 
-@recorded
-def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = None) -> bool:
-    """Ends a leaf whose start was not recorded in this process. False if there is none."""
+@recorded("the end")
+def _end_by_id(
+    task: object, task_id: str, phase: Phase, message: str = "", request: Context | None = None
+) -> bool:
+    """End a leaf whose start was not recorded in this process. Return False if there is none.
+
+    Args:
+        task: the task or its name, for the log.
+        task_id: the id that the leaf is stored under.
+        phase: what it ends with.
+        message: the reason, for its user.
+        request: given where the message may be of a task that was replaced since.
+    """
     try:
         node = UserTaskStatus.objects.filter(task_id=task_id).first()
         if node is None or (request is not None and is_replaced(request, node)):
@@ -142,7 +153,7 @@ def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = Non
             connections.close_all()
 
 
-@recorded
+@recorded("the failure")
 def _plain_member_failed(request: Any) -> None:
     """A plain task of a captured canvas has no node; what waits for it is skipped all the same."""
     tree_id = tree_id_of(request)
@@ -174,7 +185,7 @@ def on_postrun(task: Any, state: str | None) -> None:
     execution.unregister(run)
 
 
-@recorded
+@recorded("the verdict")
 def _is_decided(run: Execution) -> bool:
     return bool(UserTaskStatus.objects.filter(pk=run.pk, phase__in=TERMINAL).exists())
 

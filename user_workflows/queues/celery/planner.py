@@ -27,14 +27,13 @@ from .folding import (
     link_first,
     with_input,
 )
+from .recording import guarded
 
 if TYPE_CHECKING:
     from ...tasks import UserTask
 
 Args: TypeAlias = tuple[object, ...]
 Kwargs: TypeAlias = Mapping[str, object]
-
-logger = logging.getLogger(__name__)
 
 
 def is_user_task(task: object) -> TypeGuard[UserTask]:
@@ -265,17 +264,14 @@ def _describe(call: Call) -> tuple[str, int]:
         mapped = call.kwargs["task"] if call.task_class in MAPS else None
         return _short_name(mapped["task"] if isinstance(mapped, dict) else call.task_class), 1
     arguments = call.arguments()
-    try:
+    # The name may be made of the result of a task that has not run yet.
+    remedy, strict = "It has no name before it runs.", not call.awaits
+    with guarded("describe", remedy, level=logging.DEBUG, strict=strict, task=call.task_class):
         return (
             str(call.task.generate_name(arguments)) or _short_name(call.task_class),
             max(0, int(call.task.calculate_total_steps(arguments))),
         )
-    except Exception:
-        if not call.awaits:
-            raise
-        # The name may be made of the result of a task that has not run yet.
-        logger.debug("No name for %s before it runs.", call.task_class, exc_info=True)
-        return _short_name(call.task_class), 1
+    return _short_name(call.task_class), 1
 
 
 def _short_name(name: str) -> str:

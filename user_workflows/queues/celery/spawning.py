@@ -7,7 +7,6 @@ do not wait for it, but the workflow is settled only when it has ended too.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -33,9 +32,8 @@ from . import copying, submission
 from .compat import parts
 from .context import publish_untracked, publishing, request_state
 from .planner import Call, is_user_task, plan_canvas
+from .recording import SENT_UNTRACKED, guarded
 from .results import result_of
-
-logger = logging.getLogger(__name__)
 
 
 def attach_subtree(
@@ -115,10 +113,9 @@ def send_below(
     Inside a transaction of the task both wait for its commit: the tree's lock must not be held
     as long as that. Returns what ``publish`` returned, or before the commit its equivalent.
     """
-    try:
+    with guarded("plan the tasks sent by", SENT_UNTRACKED, run=run) as planning:
         plan, _ = plan_canvas(canvas, keep=has_node, keep_ids=True, args=args, kwargs=kwargs)
-    except Exception:
-        logger.exception("The tasks are sent, but their user will not see them.")
+    if planning.failed:
         return publish_untracked(plain)
     if plan is None:
         return plain()  # Celery's own, like chord_unlock: they pass the header on.
@@ -130,10 +127,9 @@ def send_below(
 
     def store_and_publish() -> None:
         nonlocal result
-        try:
+        with guarded("store the tasks sent by", SENT_UNTRACKED, run=run) as storing:
             root = _store_below(run, plan)
-        except Exception:
-            logger.exception("The tasks are sent, but their user will not see them.")
+        if storing.failed:
             result = publish_untracked(publish)
             return
         whole = context is not None and context.whole
@@ -158,10 +154,9 @@ def _wrap_on_replace(on_replace: Callable[..., Any]) -> Callable[..., Any]:
         run = publishing().execution
         if run is not None:
             _refuse_if_over(run)
-            try:
+            remedy = "Its user will not see what it was replaced with."
+            with guarded("track the replacement of", remedy, task=self, run=run):
                 _replace(self.request, run, sig)
-            except Exception:
-                logger.exception("The user will not see what a task was replaced with.")
             if self.request.is_eager:
                 _drop_chain_ids(sig)
         return on_replace(self, sig)
@@ -232,12 +227,11 @@ def _wrap_add_to_chord(add_to_chord: Callable[..., Any]) -> Callable[..., Any]:
     def captured(self: Any, sig: Any, lazy: bool = False) -> Any:
         run = publishing().execution
         if run is not None and self.request.chord:
-            try:
+            remedy = "Its user will not see what it added to its chord."
+            with guarded("track what was added to the chord of", remedy, task=self, run=run):
                 plan, _ = plan_canvas(sig, keep=has_node, keep_ids=True)
                 if plan is not None:
                     _store_below(run, plan)
-            except Exception:
-                logger.exception("The user will not see what a task added to its chord.")
         return add_to_chord(self, sig, lazy)
 
     return captured
