@@ -29,12 +29,10 @@ from . import graph as graphs
 from .exceptions import InvalidCanvas
 from .fields import MAX_TEXT_LENGTH
 from .models import UserTaskStatus
-from .planning.naming import name_containers
 from .planning.plan import PlanNode
-from .planning.validation import check_allowed_failures
 from .queues.celery import copying, submission
 from .queues.celery.compat import Chain
-from .queues.celery.planner import plan_canvas
+from .queues.celery.planner import name_plan, plan_canvas
 from .queues.celery.results import result_of
 from .queues.celery.users import user_id_of
 
@@ -178,9 +176,7 @@ class Workflow:
             raise InvalidCanvas("The canvas has nothing in it.")
         if self.name:
             plan.name, plan.named = self.name[:MAX_TEXT_LENGTH], True
-        names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
-        name_containers(plan, names)
-        check_allowed_failures(plan)
+        name_plan(plan, calls)
         return canvas, plan
 
 

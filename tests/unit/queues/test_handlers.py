@@ -27,7 +27,7 @@ from user_workflows.exceptions import TaskCanceledException
 from user_workflows.lifecycle import cancellation, execution, progress, steps, transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
-from user_workflows.queues.celery import gate, handlers, recording, spawning
+from user_workflows.queues.celery import gate, handlers, patches, recording, spawning
 from user_workflows.queues.celery.context import HEADER, WHOLE
 from user_workflows.queues.celery.recording import RETRY_DELAYS, recorded
 
@@ -239,23 +239,23 @@ class TestHeaders:
 
 class TestTheGate:
     def test_it_is_put_before_each_task_once(self) -> None:
-        gate.gate_tasks()
+        patches.gate_registered_tasks()
         before = (Task.before_start, prepared.before_start, plain.before_start)
-        gate.install_gate()
-        gate.gate_tasks()
+        patches.install()
+        patches.gate_registered_tasks()
         assert before == (Task.before_start, prepared.before_start, plain.before_start)
 
     def test_a_task_passes_it_once_though_its_own_before_start_calls_celerys(
         self, sent: list[str]
     ) -> None:
-        gate.gate_tasks()
+        patches.gate_registered_tasks()
         root = submitted(prepared.si(tag="a"))
         work(root, "a")
         assert CALLS == ["before_start", "a"]
         assert (row("a").phase, row("a").attempts) == (Phase.SUCCEEDED, 1)
 
     def test_a_before_start_of_its_own_does_not_get_past_it(self, sent: list[str]) -> None:
-        gate.gate_tasks()
+        patches.gate_registered_tasks()
         root = submitted(chain(hasty.si(tag="a"), hasty.si(tag="b")))
         work(root, "a")
         assert CALLS == ["before_start", "a"]

@@ -5,6 +5,7 @@ Each says what it relies on. Checked on Celery 5.5.3, 5.6.3 and 5.7.0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ Canvas: TypeAlias = "Signature[object]"
 #: A signature, or its JSON dictionary: a ``Signature`` is a dictionary.
 CanvasDict: TypeAlias = dict[str, Any]
 AnyTask: TypeAlias = "Task[..., object]"
+Method: TypeAlias = Callable[..., object]
 
 #: The class of all chains: what ``celery.chain.__new__`` returns is no instance of ``chain``.
 Chain = _chain

@@ -1,13 +1,12 @@
-"""The gate before each task's body: it marks the start, or refuses a task that must not run."""
+"""The gate before each task's body: it records the start, or refuses a task."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from celery import Task, current_app
+from celery.app.task import Context
 from celery.exceptions import Ignore, TaskRevokedError
 from django.utils.timezone import now
 
@@ -16,39 +15,32 @@ from ...lifecycle import containers, execution, progress, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import REPLACES, Phase
-from .compat import WRAPPED_NAMES, mark_revoked
+from .compat import WRAPPED_NAMES, AnyTask, Method, mark_revoked
 from .context import publishing, request_state, tree_id_of
 from .planner import is_user_task
 from .recording import guarded, recorded
 
 
-def install_gate() -> None:
-    """Puts the gate before the body of each task, also of tasks that are not ours."""
-    if not hasattr(Task.before_start, "gate"):
-        Task.before_start = _wrap_before_start(Task.before_start)  # type: ignore[method-assign]
-
-
-def gate_tasks() -> None:
-    """Puts the gate before tasks that define their own ``before_start`` and would bypass it."""
-    for task in current_app.tasks.values():
-        if not hasattr(task.before_start, "gate"):
-            task.before_start = _wrap_before_start(task.before_start)  # type: ignore[method-assign]
-
-
-def _wrap_before_start(before_start: Callable[..., Any]) -> Callable[..., Any]:
+def gate_before_start(before_start: Method) -> Method:
+    """Wrap ``before_start`` of a class of tasks, or of one task, in the gate."""
     bound = getattr(before_start, "__self__", None)
 
     @wraps(before_start, assigned=WRAPPED_NAMES)
-    def gated(*given: Any, **kwargs: Any) -> Any:
-        gate(bound if bound is not None else given[0])
-        return before_start(*given, **kwargs)
+    def gated(*args: Any, **kwargs: object) -> object:
+        gate(bound if bound is not None else args[0])
+        return before_start(*args, **kwargs)
 
-    gated.gate = True  # type: ignore[attr-defined]
+    vars(gated)["is_gate"] = True
     return gated
 
 
-def gate(task: Any) -> None:
-    """Lets a task's body start, or refuses it where its node says that it must not run.
+def is_gate(before_start: Method) -> bool:
+    """Return whether a ``before_start`` passes the gate."""
+    return hasattr(before_start, "is_gate")
+
+
+def gate(task: AnyTask) -> None:
+    """Let a task's body start, or refuse it where its node says that it must not run.
 
     Raises:
         Ignore: it was canceled or skipped, or it has ended before.
@@ -68,7 +60,7 @@ def gate(task: Any) -> None:
     raise Ignore(f"This task is {refusal.state}.")
 
 
-def is_tracked(task: Any) -> bool:
+def is_tracked(task: AnyTask) -> bool:
     """Return whether the running task may have a node."""
     request = task.request
     if tree_id_of(request) is not None or is_user_task(task):
@@ -86,8 +78,8 @@ def _leaf_to_start(task_id: Any) -> Any:
 
 
 @recorded("the start")
-def _start_or_refuse(task: Any, request: Any) -> Phase | None:
-    """Marks the start; returns the phase of a node that must not start."""
+def _start_or_refuse(task: AnyTask, request: Context) -> Phase | None:
+    """Record the start, or return the phase of a node that must not start."""
     node = _leaf_to_start(task_id=request.id)
     if node is None:
         return None
@@ -107,26 +99,26 @@ def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     return None
 
 
-def is_replaced(request: Any, node: Any) -> bool:
-    """Whether a message is of a task that has replaced itself and passed its id on."""
+def is_replaced(request: Context, node: Any) -> bool:
+    """Return whether a message is of a task that has replaced itself and passed its id on."""
     if request.is_eager:
         return False  # There are no messages, and Celery does not count.
     return int(getattr(request, "replaced_task_nesting", 0) or 0) < int(node.replaced_nesting)
 
 
-def _next_attempt(task: Any, request: Any, node: Any) -> tuple[int, dict[str, Any]]:
-    """Which attempt this is, and what an earlier one has left to be set anew."""
+def _next_attempt(task: AnyTask, request: Context, node: Any) -> tuple[int, dict[str, object]]:
+    """Return which attempt this is, and the columns that an earlier one has changed."""
     retried = (request.retries or 0) + 1
     if node.last_seen_at is None:
         return max(retried, node.attempts), {}
     attempt = max(retried, node.attempts)
     if node.phase == Phase.RUNNING and attempt == node.attempts:
-        attempt += 1  # The same message once more: whoever had it has died, or lost it.
+        attempt += 1  # A redelivery: the worker that had the message has died, or lost it.
     steps = planned_steps(task, request)
     return attempt, {"completed_steps": 0, **({"total_steps": steps} if steps else {})}
 
 
-def planned_steps(task: Any, request: Any) -> int | None:
+def planned_steps(task: AnyTask, request: Context) -> int | None:
     """Return the steps that the next attempt begins with; None if they are not known."""
     if not is_user_task(task):
         return 1
@@ -136,7 +128,7 @@ def planned_steps(task: Any, request: Any) -> int | None:
     return None
 
 
-def _mark_revoked(task: Any, phase: Phase) -> None:
+def _mark_revoked(task: AnyTask, phase: Phase) -> None:
     with guarded(
         f"tell the result backend of the {phase.state} task",
         "Its body does not run; results that wait for it may never come.",

@@ -1,16 +1,14 @@
-"""What the tree learns from Celery: messages published, tasks ended, retried, revoked.
+"""Events that Celery reports: messages published, tasks ended, retried, revoked.
 
-A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. Who
-publishes while a tracked task runs passes it on, as tracing does, so that retries, later stages
-and chord bodies have it too, and a task without it costs no query.
-
-No exception of ours changes what Celery does with a task. Where the database is away, a write is
-tried again for some seconds; what is then still unwritten the reaper finds.
+A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. What is
+published while a tracked task runs inherits it, as in tracing, so that retries, later stages and
+chord bodies have it too, and a task without it costs no query.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from celery import current_app, current_task
@@ -25,6 +23,7 @@ from ...lifecycle import cancellation, execution, progress, steps, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import TERMINAL, Phase
+from .compat import AnyTask
 from .context import HEADER, WHOLE, execution_of, publishing, tree_id_of
 from .copying import leaf_signatures
 from .errors import error_message
@@ -32,34 +31,39 @@ from .gate import is_replaced, is_tracked, planned_steps
 from .planner import is_user_task
 from .recording import recorded
 
-#: Ids in one broadcast to the workers, who need 0.5 ms for each.
+#: Ids in one broadcast to the workers, which need 0.5 ms for each.
 MAX_REVOKED_IDS = 1000
 
 
-def add_headers(headers: dict[str, Any], body: Any) -> None:
-    """Puts the header on a message that belongs to a tracked workflow."""
-    context = publishing().workflow()
-    if context is not None and context.tree_id is not None:
-        marks = {HEADER: context.tree_id, WHOLE: context.whole}
+def add_headers(headers: dict[str, Any], body: object) -> dict[str, Any]:
+    """Put the headers on a message that belongs to a tracked workflow; return what describes it.
+
+    These are the headers, or in message protocol 1, where workers read the request from it, the
+    body.
+    """
+    workflow = publishing().workflow()
+    message = body if isinstance(body, dict) else headers
+    if workflow is not None and workflow.tree_id is not None:
+        marks = {HEADER: workflow.tree_id, WHOLE: workflow.whole}
         headers.update(marks)
-        if isinstance(body, dict):  # Message protocol 1: workers read the request from the body.
-            body.update(marks)
+        message.update(marks)
+    return message
 
 
-def note_published(headers: dict[str, Any], body: Any) -> None:
-    """Notes that the broker has taken a task."""
-    context = publishing().submission
-    if context is not None:
-        context.published.add((body if isinstance(body, dict) else headers)["id"])
+def note_published(headers: dict[str, Any], body: object) -> None:
+    """Note that the broker has taken a task."""
+    submission = publishing().submission
+    if submission is not None:
+        submission.published.add((body if isinstance(body, dict) else headers)["id"])
 
 
-def _execution_of(task: Any, task_id: str) -> Execution | None:
+def _execution_of(task: AnyTask, task_id: str | None) -> Execution | None:
     return execution_of(task.request) if task.request.id == task_id else None
 
 
 @recorded("the end")
 def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
-    """The body has ended."""
+    """Record that a body has ended."""
     if run.buffered and run.has_unwritten:
         progress.flush(run)
     execution.unregister(run)
@@ -70,8 +74,8 @@ def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
         progress.roll_up(run.tree_id)
 
 
-def on_success(task: Any) -> None:
-    """The body has returned."""
+def on_success(task: AnyTask) -> None:
+    """Record that a body has returned."""
     run = _execution_of(task, task.request.id)
     if run is not None:
         end_execution(run, Phase.SUCCEEDED)
@@ -79,10 +83,10 @@ def on_success(task: Any) -> None:
         _end_by_id(task, task.request.id, Phase.SUCCEEDED)
 
 
-def on_failure(task: Any, task_id: str, error: BaseException) -> None:
-    """The body has raised, or the process that ran it was killed.
+def on_failure(task: AnyTask, task_id: str | None, error: BaseException) -> None:
+    """Record that a body has raised, or that the process that ran it was killed.
 
-    Of a killed process Celery tells its parent, perhaps twice.
+    Celery 5.7 ``Request.on_failure`` tells the parent of a killed process, perhaps twice.
     """
     canceled = isinstance(error, TaskCanceledException)
     outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(error))
@@ -95,8 +99,8 @@ def on_failure(task: Any, task_id: str, error: BaseException) -> None:
         _plain_member_failed(task.request)
 
 
-def on_retry(task: Any, request: Any) -> None:
-    """The body has asked for another attempt."""
+def on_retry(task: AnyTask, request: Context) -> None:
+    """Record that a body has asked for another attempt."""
     run = _execution_of(task, request.id)
     if run is not None:
         execution.unregister(run)
@@ -110,18 +114,19 @@ def _record_retry(run: Execution, steps: int | None) -> None:
     transitions.retry(run.node, run.attempt, steps)
 
 
-def on_revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None:
-    """The worker was told not to run a task, or to stop it, or it came too late."""
+def on_revoked(task: AnyTask, request: Context, *, expired: bool) -> None:
+    """Record that a task was revoked or terminated, or that it came too late."""
     if tree_id_of(request) is None and not is_user_task(task):
         return
+    task_id = request.id
     if expired:
-        _end_by_id(task, request.id, Phase.FAILED, gettext("It was not started in time."))
+        _end_by_id(task, task_id, Phase.FAILED, gettext("It was not started in time."))
     else:
-        _end_by_id(task, request.id, Phase.CANCELED)
+        _end_by_id(task, task_id, Phase.CANCELED)
 
 
-def on_unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
-    """A worker has no such task."""
+def on_unknown(task_id: str, name: str, headers: Mapping[str, object]) -> None:
+    """Record that a worker has no such task."""
     if headers.get(HEADER) is not None:
         message = gettext("The workers do not know the task %(name)s.") % {"name": name}
         _end_by_id(name, task_id, Phase.FAILED, message)
@@ -129,7 +134,11 @@ def on_unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
 
 @recorded("the end")
 def _end_by_id(
-    task: object, task_id: str, phase: Phase, message: str = "", request: Context | None = None
+    task: object,
+    task_id: str | None,
+    phase: Phase,
+    message: str = "",
+    request: Context | None = None,
 ) -> bool:
     """End a leaf whose start was not recorded in this process. Return False if there is none.
 
@@ -154,8 +163,8 @@ def _end_by_id(
 
 
 @recorded("the failure")
-def _plain_member_failed(request: Any) -> None:
-    """A plain task of a captured canvas has no node; what waits for it is skipped all the same."""
+def _plain_member_failed(request: Context) -> None:
+    """Skip what waits for a plain task of a captured canvas, which has no node itself."""
     tree_id = tree_id_of(request)
     if tree_id is None:
         return
@@ -171,8 +180,8 @@ def _plain_member_failed(request: Any) -> None:
     )
 
 
-def on_postrun(task: Any, state: str | None) -> None:
-    """Celery is done with a body, however it ended."""
+def on_postrun(task: AnyTask, state: str | None) -> None:
+    """Record how a body ended of which Celery has sent no other signal."""
     run = _execution_of(task, task.request.id)
     if run is None:
         return
@@ -191,7 +200,7 @@ def _is_decided(run: Execution) -> bool:
 
 
 def revoke_tasks(task_ids: list[str], *, terminate: bool) -> None:
-    """Asks the workers to drop canceled tasks. Quicker for them; the gate stops them anyway."""
+    """Ask the workers to drop canceled tasks: it spares them messages that the gate refuses."""
     for start in range(0, len(task_ids), MAX_REVOKED_IDS):
         batch = task_ids[start : start + MAX_REVOKED_IDS]
         current_app.control.revoke(batch, terminate=terminate)

@@ -14,7 +14,9 @@ from celery.canvas import chord, group, maybe_signature
 from ...exceptions import InvalidCanvas
 from ...fields import MAX_TEXT_LENGTH
 from ...phases import NodeType
+from ...planning.naming import name_containers
 from ...planning.plan import PlanNode
+from ...planning.validation import check_allowed_failures
 from .compat import AnyTask, Canvas, Chain, bound_app, replace_parts
 from .copying import ANNOTATIONS, MAPS, Annotations
 from .folding import (
@@ -99,6 +101,17 @@ def plan_canvas(
     """
     planner = _Planner(keep, keep_ids)
     return planner.node(canvas, tuple(args), kwargs or {}), planner.calls
+
+
+def name_plan(plan: PlanNode, calls: list[Call]) -> None:
+    """Name the containers of a plan, by ``user_task_name`` arguments too, and validate it.
+
+    Raises:
+        InvalidCanvas: a node is allowed to fail where Celery would not go on.
+    """
+    names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
+    name_containers(plan, names)
+    check_allowed_failures(plan)
 
 
 class _Planner:
