@@ -84,17 +84,17 @@ def test_a_task_that_was_gated_is_restored(
 ) -> None:
     task = current_app.tasks[of_its_own.name]
     calls: list[str] = []
-    monkeypatch.setattr(
-        type(task), "before_start", lambda *args: calls.append("own"), raising=False
-    )
-    patches.install()
-    assert not gate.is_gate(task.before_start)
-    patches.gate_registered_tasks()
-    assert gate.is_gate(task.before_start)
-    task.before_start("id", (), {})
-    assert calls == ["own"]
-    patches.uninstall()
-    assert "before_start" not in vars(task)
+    with monkeypatch.context() as patched:
+        own = lambda *args: calls.append("own")  # noqa: E731
+        patched.setattr(type(task), "before_start", own, raising=False)
+        patches.install()
+        assert not gate.is_gate(task.before_start)
+        patches.gate_registered_tasks()
+        assert gate.is_gate(task.before_start)
+        task.before_start("id", (), {})
+        assert calls == ["own"]
+        patches.uninstall()
+        assert "before_start" not in vars(task)
 
 
 def test_each_wrapper_passes_on_the_parameters_that_celery_has(unpatched: None) -> None:
@@ -136,19 +136,21 @@ class TestChecks:
     def test_a_method_that_is_missing_is_reported_and_left_out(
         self, unpatched: None, monkeypatch: pytest.MonkeyPatch, caplog: Any
     ) -> None:
-        monkeypatch.delattr(Task, "add_to_chord")
-        [message] = checks.celery_patches()
+        with monkeypatch.context() as patched:
+            patched.delattr(Task, "add_to_chord")
+            [message] = checks.celery_patches()
+            patches.install()
+            assert hasattr(Task.on_replace, "__wrapped__")
+            patches.uninstall()
         assert message.id == "user_workflows.E002"
         assert "no Task.add_to_chord" in message.msg
-        patches.install()
         assert "no Task.add_to_chord" in caplog.text
-        assert hasattr(Task.on_replace, "__wrapped__")
-        patches.uninstall()
 
     def test_a_method_that_takes_something_else_is_reported(
         self, unpatched: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Task, "on_replace", lambda self, canvas: None)
-        [message] = checks.celery_patches()
+        with monkeypatch.context() as patched:
+            patched.setattr(Task, "on_replace", lambda self, canvas: None)
+            [message] = checks.celery_patches()
         assert message.id == "user_workflows.E002"
         assert "Task.on_replace" in message.msg

@@ -1,4 +1,4 @@
-"""Events that Celery reports: messages published, tasks ended, retried, revoked.
+"""Receivers of Celery's signals: messages published, tasks ended, retried, revoked.
 
 A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. What is
 published while a tracked task runs inherits it, as in tracing, so that retries, later stages and
@@ -8,13 +8,12 @@ chord bodies have it too, and a task without it costs no query.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from celery import current_app, current_task
 from celery.app.task import Context
 from celery.states import IGNORED
-from django.db import connections
+from django.db import close_old_connections, connections, transaction
 from django.utils.translation import gettext
 
 from ...db.connections import status_connection
@@ -23,38 +22,54 @@ from ...lifecycle import cancellation, execution, progress, steps, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import TERMINAL, Phase
+from .autocapture import capture_message
 from .compat import AnyTask
-from .context import HEADER, WHOLE, execution_of, publishing, tree_id_of
+from .context import HEADER, WHOLE, execution_of, publishing, start_tracking, tree_id_of
 from .copying import leaf_signatures
 from .errors import error_message
 from .gate import is_replaced, is_tracked, planned_steps
 from .planner import is_user_task
-from .recording import recorded
+from .recording import guarded, recorded
 
 #: Ids in one broadcast to the workers, which need 0.5 ms for each.
 MAX_REVOKED_IDS = 1000
 
 
-def add_headers(headers: dict[str, Any], body: object) -> dict[str, Any]:
-    """Put the headers on a message that belongs to a tracked workflow; return what describes it.
-
-    These are the headers, or in message protocol 1, where workers read the request from it, the
-    body.
-    """
+def create_user_task(
+    sender: str = "", body: Any = None, headers: dict[str, Any] | None = None, **kwargs: object
+) -> None:
+    """Mark the messages of tracked workflows, and capture user tasks that are sent by name."""
     workflow = publishing().workflow()
-    message = body if isinstance(body, dict) else headers
+    headers = {} if headers is None else headers
+    message = body if isinstance(body, dict) else headers  # In protocol 1 the body describes it.
     if workflow is not None and workflow.tree_id is not None:
-        marks = {HEADER: workflow.tree_id, WHOLE: workflow.whole}
-        headers.update(marks)
-        message.update(marks)
-    return message
+        for marked in (headers, message):
+            marked.update({HEADER: workflow.tree_id, WHOLE: workflow.whole})
+    capture_message(current_app.tasks.get(sender), message, body)
 
 
-def note_published(headers: dict[str, Any], body: object) -> None:
-    """Note that the broker has taken a task."""
+def note_published(
+    body: object = None, headers: dict[str, Any] | None = None, **kwargs: object
+) -> None:
+    """Note that the broker has taken a task of a canvas."""
     submission = publishing().submission
     if submission is not None:
-        submission.published.add((body if isinstance(body, dict) else headers)["id"])
+        submission.published.add((body if isinstance(body, dict) else headers or {})["id"])
+
+
+def start_user_task(sender: AnyTask | None = None, **kwargs: object) -> None:
+    """Drop database connections that are too old before a task starts to use them."""
+    if sender is not None and tree_id_of(sender.request) is not None:
+        start_tracking()
+    with guarded("close old connections for", "It runs with those that are open.", task=sender):
+        connection = transaction.get_connection()
+        if connection.in_atomic_block:
+            return
+        # Django's default age of 0 is not meant where a site has Celery keep connections.
+        reuse_max = current_app.conf.get("CELERY_DB_REUSE_MAX")
+        kept = reuse_max and not connection.settings_dict["CONN_MAX_AGE"]
+        if not kept or connection.errors_occurred:
+            close_old_connections()
 
 
 def _execution_of(task: AnyTask, task_id: str | None) -> Execution | None:
@@ -74,37 +89,39 @@ def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
         progress.roll_up(run.tree_id)
 
 
-def on_success(task: AnyTask) -> None:
-    """Record that a body has returned."""
-    run = _execution_of(task, task.request.id)
+def task_succeeded(sender: AnyTask, **kwargs: object) -> None:
+    """Record that a task has returned."""
+    run = execution_of(sender.request)
     if run is not None:
         end_execution(run, Phase.SUCCEEDED)
-    elif is_tracked(task):
-        _end_by_id(task, task.request.id, Phase.SUCCEEDED)
+    elif is_tracked(sender):
+        _end_by_id(sender, sender.request.id, Phase.SUCCEEDED)
 
 
-def on_failure(task: AnyTask, task_id: str | None, error: BaseException) -> None:
-    """Record that a body has raised, or that the process that ran it was killed.
+def task_failed(
+    sender: AnyTask, task_id: str | None, exception: BaseException, **kwargs: object
+) -> None:
+    """Record that a task has raised, or that the process that ran it was killed.
 
     Celery 5.7 ``Request.on_failure`` tells the parent of a killed process, perhaps twice.
     """
-    canceled = isinstance(error, TaskCanceledException)
-    outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(error))
-    run = _execution_of(task, task_id)
+    canceled = isinstance(exception, TaskCanceledException)
+    outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(exception))
+    request, run = sender.request, _execution_of(sender, task_id)
     if run is not None:
         end_execution(run, *outcome)
-    elif (task.request.id != task_id or is_tracked(task)) and not _end_by_id(
-        task, task_id, *outcome, task.request
+    elif (request.id != task_id or is_tracked(sender)) and not _end_by_id(
+        sender, task_id, *outcome, request
     ):
-        _plain_member_failed(task.request)
+        _skip_after_plain_task(request)
 
 
-def on_retry(task: AnyTask, request: Context) -> None:
-    """Record that a body has asked for another attempt."""
-    run = _execution_of(task, request.id)
+def retrying_task(sender: AnyTask, request: Context, **kwargs: object) -> None:
+    """Record that a task has asked for another attempt."""
+    run = _execution_of(sender, request.id)
     if run is not None:
         execution.unregister(run)
-        _record_retry(run, planned_steps(task, request))
+        _record_retry(run, planned_steps(sender, request))
 
 
 @recorded("the retry")
@@ -114,44 +131,43 @@ def _record_retry(run: Execution, steps: int | None) -> None:
     transitions.retry(run.node, run.attempt, steps)
 
 
-def on_revoked(task: AnyTask, request: Context, *, expired: bool) -> None:
+def task_was_revoked(
+    sender: AnyTask, request: Context, expired: object = False, **kwargs: object
+) -> None:
     """Record that a task was revoked or terminated, or that it came too late."""
-    if tree_id_of(request) is None and not is_user_task(task):
+    if tree_id_of(request) is None and not is_user_task(sender):
         return
-    task_id = request.id
     if expired:
-        _end_by_id(task, task_id, Phase.FAILED, gettext("It was not started in time."))
+        reason = gettext("It was not started in time.")
+        _end_by_id(sender, request.id, Phase.FAILED, reason)
     else:
-        _end_by_id(task, task_id, Phase.CANCELED)
+        _end_by_id(sender, request.id, Phase.CANCELED)
 
 
-def on_unknown(task_id: str, name: str, headers: Mapping[str, object]) -> None:
-    """Record that a worker has no such task."""
+def task_is_unknown(name: str, id: str, message: object = None, **kwargs: object) -> None:
+    """Record that a worker got a task that it does not have."""
+    headers = getattr(message, "headers", None) or {}
     if headers.get(HEADER) is not None:
-        message = gettext("The workers do not know the task %(name)s.") % {"name": name}
-        _end_by_id(name, task_id, Phase.FAILED, message)
+        reason = gettext("The workers do not know the task %(name)s.") % {"name": name}
+        _end_by_id(name, id, Phase.FAILED, reason)
 
 
 @recorded("the end")
 def _end_by_id(
-    task: object,
-    task_id: str | None,
-    phase: Phase,
-    message: str = "",
-    request: Context | None = None,
+    task: AnyTask | str, task_id: str | None, phase: Phase, message: str = "", *replaced: Context
 ) -> bool:
     """End a leaf whose start was not recorded in this process. Return False if there is none.
 
     Args:
-        task: the task or its name, for the log.
+        task: for the log.
         task_id: the id that the leaf is stored under.
-        phase: what it ends with.
+        phase: how it ended.
         message: the reason, for its user.
-        request: given where the message may be of a task that was replaced since.
+        replaced: the request, where the task may have replaced itself and passed its id on.
     """
     try:
         node = UserTaskStatus.objects.filter(task_id=task_id).first()
-        if node is None or (request is not None and is_replaced(request, node)):
+        if node is None or any(is_replaced(request, node) for request in replaced):
             return node is not None
         transitions.settle(node, phase, message=message, abandoned=True)
         progress.roll_up(node.tree_id)
@@ -163,32 +179,29 @@ def _end_by_id(
 
 
 @recorded("the failure")
-def _plain_member_failed(request: Context) -> None:
+def _skip_after_plain_task(request: Context) -> None:
     """Skip what waits for a plain task of a captured canvas, which has no node itself."""
     tree_id = tree_id_of(request)
     if tree_id is None:
         return
     # What comes next: in message protocol 2 and in 1, and the body of a chord.
-    following = [
-        *(request.chain or ()),
-        *(request.callbacks or ()),
-        *([request.chord] if request.chord else ()),
-    ]
+    chord = [request.chord] if request.chord else []
+    following = [*(request.chain or ()), *(request.callbacks or ()), *chord]
     ids = {(leaf.get("options") or {}).get("task_id") for leaf in leaf_signatures(following)}
     transitions.close_leaves(
         tree_id, lambda leaf: Phase.SKIPPED if leaf.task_id in ids else None, ""
     )
 
 
-def on_postrun(task: AnyTask, state: str | None) -> None:
-    """Record how a body ended of which Celery has sent no other signal."""
-    run = _execution_of(task, task.request.id)
+def task_is_over(sender: AnyTask, state: str | None = None, **kwargs: object) -> None:
+    """Record how a task ended of which Celery has sent no other signal."""
+    run = execution_of(sender.request)
     if run is None:
         return
     error = sys.exc_info()[1]
     if state is None and isinstance(error, Exception):
         # Eager mode with propagation: no other signal tells of the failure.
-        on_failure(task, task.request.id, error)
+        task_failed(sender, sender.request.id, error)
     elif state == IGNORED and _is_decided(run):
         end_execution(run, Phase.FAILED)
     execution.unregister(run)
@@ -199,13 +212,11 @@ def _is_decided(run: Execution) -> bool:
     return bool(UserTaskStatus.objects.filter(pk=run.pk, phase__in=TERMINAL).exists())
 
 
-def revoke_tasks(task_ids: list[str], *, terminate: bool) -> None:
+def revoke_tasks(task_ids: list[str], terminate: bool, **kwargs: object) -> None:
     """Ask the workers to drop canceled tasks: it spares them messages that the gate refuses."""
     for start in range(0, len(task_ids), MAX_REVOKED_IDS):
         batch = task_ids[start : start + MAX_REVOKED_IDS]
         current_app.control.revoke(batch, terminate=terminate)
 
 
-cancellation.tasks_revoked.connect(
-    lambda task_ids, terminate, **kwargs: revoke_tasks(task_ids, terminate=terminate), weak=False
-)
+cancellation.tasks_revoked.connect(revoke_tasks)
