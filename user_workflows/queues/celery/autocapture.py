@@ -99,10 +99,7 @@ def capture_canvas(original: Method) -> Method:
 def capture_message(task: object, message: dict[str, Any], body: Any) -> None:
     """Give a user task that came past the capture, sent by its name, a workflow of its own.
 
-    Args:
-        task: the registered task.
-        message: what describes the call: the headers, in message protocol 1 the body.
-        body: the body of the message.
+    ``message`` describes the call: the headers, in message protocol 1 the body itself.
     """
     if HEADER in message or publishing().submission or not is_user_task(task):
         return
@@ -154,12 +151,7 @@ def _capture(
 ) -> object:
     """Store what is sent as a tree, publish it, and return Celery's result object.
 
-    Args:
-        canvas: a copy of what is sent.
-        send: publishes the copy.
-        plain: publishes the original, where nothing is to be tracked.
-        args: partial arguments that the first tasks get.
-        kwargs: partial arguments by name.
+    ``send`` publishes the canvas, a copy with ids; ``plain`` the original, where it is untracked.
     """
     run = publishing().execution
     if run is not None:

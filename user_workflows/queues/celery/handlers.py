@@ -158,12 +158,7 @@ def _end_by_id(
 ) -> bool:
     """End a leaf whose start was not recorded in this process. Return False if there is none.
 
-    Args:
-        task: for the log.
-        task_id: the id that the leaf is stored under.
-        phase: how it ended.
-        message: the reason, for its user.
-        replaced: the request, where the task may have replaced itself and passed its id on.
+    ``task`` is for the log; ``replaced`` is the request, where the task may have replaced itself.
     """
     try:
         node = UserTaskStatus.objects.filter(task_id=task_id).first()

@@ -17,18 +17,9 @@ from ...phases import NodeType
 from ...planning.naming import name_containers
 from ...planning.plan import PlanNode
 from ...planning.validation import check_allowed_failures
+from . import folding
 from .compat import AnyTask, Canvas, Chain, bound_app, replace_parts
 from .copying import ANNOTATIONS, MAPS, Annotations
-from .folding import (
-    as_member,
-    fold_chain,
-    hand_down_links,
-    is_void,
-    last_step,
-    link_each,
-    link_first,
-    with_input,
-)
 from .recording import guarded
 
 if TYPE_CHECKING:
@@ -123,13 +114,14 @@ class _Planner:
     def node(self, sig: Canvas, args: Args, kwargs: Kwargs) -> PlanNode | None:
         """Plan a canvas that is called with these partial arguments."""
         annotations: Annotations = sig.options.pop(ANNOTATIONS, {})
-        if isinstance(last_step(sig), group):
-            hand_down_links(sig, link_each)  # Else each of the group would send the same one.
+        if isinstance(folding.last_step(sig), group):
+            # Else each task of the group would send the same callback.
+            folding.hand_down_links(sig, folding.link_each)
         if isinstance(sig, Chain):
             node = self._chain(sig, args, kwargs, annotations)
         elif isinstance(sig, group):
             node = self._group(sig, sig.tasks, args, kwargs, annotations)
-            replace_parts(sig, tasks=[as_member(task) for task in sig.tasks])
+            replace_parts(sig, tasks=[folding.as_member(task) for task in sig.tasks])
         elif isinstance(sig, chord):
             node = self._chord(sig, args, kwargs, annotations)
         else:
@@ -141,7 +133,7 @@ class _Planner:
         ]
         callbacks = [self.node(link, EARLIER_RESULT, {}) for link in links]
         if links:
-            sig.options["link"] = [with_input(link) for link in links]
+            sig.options["link"] = [folding.with_input(link) for link in links]
         for callback in callbacks:
             if callback is not None:
                 callback.allow_failure = True
@@ -194,7 +186,7 @@ class _Planner:
     ) -> PlanNode | None:
         members = [self.node(task, args, kwargs) for task in tasks]
         if args or kwargs:
-            replace_parts(sig, tasks=[with_input(task) for task in tasks])
+            replace_parts(sig, tasks=[folding.with_input(task) for task in tasks])
         task_id = self._task_id(sig)
         return _container_node(
             NodeType.GROUP, members, annotations, task_id, may_be_empty=not tasks
@@ -207,11 +199,11 @@ class _Planner:
         header = group(sig.kwargs["header"], app=bound_app(sig))
         replace_parts(sig, header=header)
         node = self._group(header, header.tasks, args, kwargs, annotations.get("header", {}))
-        if all(is_void(task) for task in header.tasks):
+        if all(folding.is_void(task) for task in header.tasks):
             replace_parts(header, tasks=[])
-        hand_down_links(sig.body, link_each)
+        folding.hand_down_links(sig.body, folding.link_each)
         body = self.node(sig.body, EARLIER_RESULT, {})
-        replace_parts(sig, body=with_input(sig.body))
+        replace_parts(sig, body=folding.with_input(sig.body))
         return _container_node(NodeType.CHORD, [node, body], annotations)
 
     def _chain(
@@ -220,10 +212,10 @@ class _Planner:
         members: list[PlanNode | None] = []
         args = args + tuple(sig.args) if sig.args else args
         for task in sig.tasks:
-            hand_down_links(task, link_first)
+            folding.hand_down_links(task, folding.link_first)
             members.append(self.node(task, args, kwargs))
             args, kwargs = EARLIER_RESULT, {}
-        replace_parts(sig, tasks=fold_chain(sig.tasks))
+        replace_parts(sig, tasks=folding.fold_chain(sig.tasks))
         present = [member for member in members if member is not None]
         steps = _fold_nodes(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:

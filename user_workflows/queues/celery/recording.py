@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
-from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from celery import current_task
@@ -46,7 +47,7 @@ def recorded(event: str) -> Callable[[Callable[P, R]], Callable[P, R | None]]:
 
     Args:
         event: completes "Could not record ...". The log names what the function's arguments
-            ``task``, ``task_id``, ``request``, ``run`` and ``tree_id`` are.
+            ``task``, ``task_id``, ``request`` and ``run`` are.
     """
 
     def decorate(record: Callable[P, R]) -> Callable[P, R | None]:
@@ -75,57 +76,49 @@ def recorded(event: str) -> Callable[[Callable[P, R]], Callable[P, R | None]]:
     return decorate
 
 
-class guarded:
-    """Context manager that logs exceptions, and has ``failed`` then."""
+@dataclass(slots=True)
+class Guard:
+    """What a guarded block has come to."""
 
-    def __init__(
-        self,
-        action: str,
-        remedy: str,
-        *,
-        level: int = logging.ERROR,
-        strict: bool = False,
-        **about: object,
-    ) -> None:
-        """Prepare a block.
+    failed: bool = False
 
-        Args:
-            action: completes "Could not ..."; the name of the task follows.
-            remedy: a sentence on what follows, or what the operator can do.
-            level: of the log entry.
-            strict: whether to raise instead.
-            about: ``task``, ``task_id``, ``request``, ``run`` and ``tree_id``, where known.
-        """
-        self.failed = False
-        self._given = action, remedy, level, strict, about
 
-    def __enter__(self) -> guarded:
-        return self
+@contextmanager
+def guarded(
+    action: str, remedy: str, *, level: int = logging.ERROR, strict: bool = False, **about: object
+) -> Iterator[Guard]:
+    """Log an exception of the block instead of raising it, unless ``strict``.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> bool:
-        action, remedy, level, strict, about = self._given
-        if strict or not isinstance(error, Exception):
-            return False
-        self.failed = True
+    Args:
+        action: completes "Could not ..."; the name of the task follows.
+        remedy: a sentence on what follows, or what the operator can do.
+        level: of the log entry.
+        strict: raise, and log nothing.
+        about: ``task``, ``task_id``, ``request`` and ``run``, where known, for the log.
+    """
+    guard = Guard()
+    try:
+        yield guard
+    except Exception as error:
+        if strict:
+            raise
+        guard.failed = True
         _log(level, f"Could not {action}", error, remedy, about)
-        return True
 
 
 def _log(level: int, what: str, error: Exception, remedy: str, about: Mapping[str, object]) -> None:
     task = about.get("task") or (current_task if current_task else None)
     request = about.get("request") or getattr(task, "request", None)
     run = about.get("run") or execution_of(request)
-    known = run if isinstance(run, Execution) else None
+    node, tree = (
+        (run.pk, run.tree_id) if isinstance(run, Execution) else (None, tree_id_of(request))
+    )
     task_id = about.get("task_id") or getattr(request, "id", None)
-    ids = {
-        "task_id": task_id,
-        "node": known and known.pk,
-        "tree": about.get("tree_id") or (known.tree_id if known else tree_id_of(request)),
-    }
-    name = getattr(task, "name", task) or "a task"
-    place = f" (node {ids['node']}, tree {ids['tree']})" if ids["tree"] is not None else ""
-    info = None if level == logging.WARNING else error
-    message = "%s %s[%s]%s: %r. %s"
-    logger.log(level, message, what, name, task_id, place, error, remedy, exc_info=info, extra=ids)
+    place = f" (node {node}, tree {tree})" if tree is not None else ""
+    logger.log(
+        level,
+        "%s %s[%s]%s: %r. %s",
+        *(what, getattr(task, "name", task) or "a task", task_id, place, error, remedy),
+        exc_info=error if level != logging.WARNING else None,
+        extra={"task_id": task_id, "node": node, "tree": tree},
+    )

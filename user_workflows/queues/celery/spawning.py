@@ -96,15 +96,8 @@ def spawn(
     """Store what the running task sends below its node, then publish it.
 
     Inside a transaction of the task both wait for its commit: the tree's lock must not be held
-    as long as that. Return what ``publish`` returned, or before the commit its equivalent.
-
-    Args:
-        run: of the task that sends.
-        canvas: a copy of what is sent.
-        publish: publishes the copy.
-        plain: publishes the original, where nothing is to be tracked.
-        args: partial arguments that the first tasks get.
-        kwargs: partial arguments by name.
+    as long as that. ``publish`` sends the canvas, a copy with ids; ``plain`` sends the original,
+    where nothing is tracked. Return what they returned, or before the commit its equivalent.
     """
     with guarded("plan the tasks sent by", SENT_UNTRACKED, run=run) as planning:
         plan, _ = plan_canvas(canvas, keep=has_node, keep_ids=True, args=args, kwargs=kwargs)

@@ -46,14 +46,7 @@ def publish_plan(
 ) -> None:
     """Publish a stored workflow: at once, or when the caller's transaction commits.
 
-    In eager mode the tasks run at once in any case.
-
-    Args:
-        root: its ``result`` becomes what ``send`` returns.
-        plan: what was stored below the root.
-        send: publishes the canvas.
-        eager: whether ``send`` runs the tasks.
-        whole: whether plain tasks have nodes too.
+    ``root.result`` becomes what ``send`` returns. In eager mode the tasks run at once in any case.
 
     Raises:
         Exception: what ``send`` raised. What could not be sent has ended as Failed, with that
