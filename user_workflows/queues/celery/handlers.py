@@ -13,7 +13,7 @@ from typing import Any
 from celery import current_app, current_task
 from celery.app.task import Context
 from celery.states import IGNORED
-from django.db import close_old_connections, connections, transaction
+from django.db import connections
 from django.utils.translation import gettext
 
 from ...db.connections import status_connection
@@ -24,12 +24,12 @@ from ...models import UserTaskStatus
 from ...phases import TERMINAL, Phase
 from .autocapture import capture_message
 from .compat import AnyTask
-from .context import HEADER, WHOLE, execution_of, publishing, start_tracking, tree_id_of
+from .context import HEADER, WHOLE, execution_of, publishing, tree_id_of
 from .copying import leaf_signatures
 from .errors import error_message
 from .gate import is_replaced, is_tracked, planned_steps
 from .planner import is_user_task
-from .recording import guarded, recorded
+from .recording import recorded
 
 #: Ids in one broadcast to the workers, which need 0.5 ms for each.
 MAX_REVOKED_IDS = 1000
@@ -55,21 +55,6 @@ def note_published(
     submission = publishing().submission
     if submission is not None:
         submission.published.add((body if isinstance(body, dict) else headers or {})["id"])
-
-
-def start_user_task(sender: AnyTask | None = None, **kwargs: object) -> None:
-    """Drop database connections that are too old before a task starts to use them."""
-    if sender is not None and tree_id_of(sender.request) is not None:
-        start_tracking()
-    with guarded("close old connections for", "It runs with those that are open.", task=sender):
-        connection = transaction.get_connection()
-        if connection.in_atomic_block:
-            return
-        # Django's default age of 0 is not meant where a site has Celery keep connections.
-        reuse_max = current_app.conf.get("CELERY_DB_REUSE_MAX")
-        kept = reuse_max and not connection.settings_dict["CONN_MAX_AGE"]
-        if not kept or connection.errors_occurred:
-            close_old_connections()
 
 
 def _execution_of(task: AnyTask, task_id: str | None) -> Execution | None:
