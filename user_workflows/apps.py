@@ -5,15 +5,18 @@ from django.utils.translation import gettext_lazy as _
 
 
 class UserWorkflowsConfig(AppConfig):
-    """Connects the app to Celery when Django starts."""
+    """The app, which connects itself to Celery when Django starts."""
 
     name = "user_workflows"
     verbose_name = _("User workflows")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connects the handlers of Celery's signals, the gate and the capture of canvases."""
+        """Patch Celery and connect the receivers of its signals."""
         from . import signals  # noqa: F401
+        from .queues.celery import patches
+
+        patches.install()
 
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401

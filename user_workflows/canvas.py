@@ -19,32 +19,32 @@ return redirect(status.get_absolute_url())
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from celery import canvas as celery_canvas
 from celery import current_app
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 
 from . import graph as graphs
-from .exceptions import InvalidCanvas, InvalidUser
+from .exceptions import InvalidCanvas
 from .fields import MAX_TEXT_LENGTH
 from .models import UserTaskStatus
-from .planning.naming import name_containers
 from .planning.plan import PlanNode
-from .planning.validation import check_allowed_failures
 from .queues.celery import copying, submission
-from .queues.celery.planner import plan_canvas
+from .queues.celery.compat import Canvas, Chain
+from .queues.celery.planner import name_plan, plan_canvas
 from .queues.celery.results import result_of
+from .queues.celery.users import user_id_of
 
 __all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
 
 
-def tracked(signature: Any, *, name: str = "", allow_failure: bool = False) -> Any:
-    """A copy of a signature, of a task or a whole canvas, that says more about its node.
+def tracked(signature: object, *, name: str = "", allow_failure: bool = False) -> Canvas:
+    """Return a copy of a signature, of a task or a whole canvas, that says more about its node.
 
-    Arguments:
+    Args:
+        signature: any Celery signature, or the dictionary of one.
         name: what the user will read; it is kept when the task calls ``set_name``.
         allow_failure: the workflow goes on when this fails, and ends "Succeeded with failures".
             For user tasks, whose successors then get None, and for containers in a group that
@@ -56,50 +56,51 @@ def tracked(signature: Any, *, name: str = "", allow_failure: bool = False) -> A
     return copying.annotate(copying.copy_canvas(signature), name=name, allow_failure=allow_failure)
 
 
-def _members(tasks: tuple[Any, ...]) -> list[Any]:
+def _members(tasks: tuple[object, ...]) -> list[Any]:
     if len(tasks) == 1 and not copying.is_signature(tasks[0]):
-        tasks = tuple(tasks[0])
+        tasks = tuple(cast("Iterable[object]", tasks[0]))
     # Not the dictionary of one: Celery's ``|`` takes only signatures.
-    return [celery_canvas.maybe_signature(task) for task in tasks]
+    return [celery_canvas.maybe_signature(cast(Canvas, task)) for task in tasks]
 
 
-def chain(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
-    """Tasks in order: Celery's chain, with a name. Takes tasks, or one iterable of them.
+def chain(*tasks: object, name: str = "", allow_failure: bool = False) -> Canvas:
+    """Return Celery's chain, tasks in order, with a name. Takes tasks, or one iterable of them.
 
     Unlike Celery's it keeps nested chains as they are written, and a chain of one task.
     """
-    made = celery_canvas._chain(_members(tasks))  # type: ignore[arg-type]
+    made = Chain(_members(tasks))  # type: ignore[arg-type]
     return copying.annotate(made, name=name, allow_failure=allow_failure)
 
 
-def group(*tasks: Any, name: str = "", allow_failure: bool = False) -> Any:
-    """Tasks at once: Celery's group, with a name. Takes tasks, or one iterable of them."""
+def group(*tasks: object, name: str = "", allow_failure: bool = False) -> Canvas:
+    """Return Celery's group, tasks at once, with a name. Takes tasks, or one iterable of them."""
     made = celery_canvas.group(_members(tasks))
     return copying.annotate(made, name=name, allow_failure=allow_failure)
 
 
 def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool = False) -> Any:
-    """Tasks at once, then one with all their results: Celery's chord, with a name.
+    """Return Celery's chord, tasks at once and one with all their results, with a name.
 
     ``chord(header, body)``, or ``chord(header)(body)``. The header is a group or an iterable of
     tasks, the body any signature.
     """
     if body is None:
         return lambda late: chord(header, late, name=name, allow_failure=allow_failure)
-    said = header.get("options", {}).get(copying.ANNOTATIONS) if isinstance(header, dict) else None
+    options = header.get("options", {}) if isinstance(header, dict) else {}
     made = celery_canvas.chord(header, body)
     copying.annotate(made, name=name, allow_failure=allow_failure)
-    if said:
-        made.options.setdefault(copying.ANNOTATIONS, {})["header"] = said
+    if options.get(copying.ANNOTATIONS):
+        annotations = made.options.setdefault(copying.ANNOTATIONS, {})
+        annotations["header"] = options[copying.ANNOTATIONS]
     return made
 
 
 def workflow(
-    canvas: Any, *, user: Any, name: str = "", action: str = "", subject: str = ""
+    canvas: object, *, user: object, name: str = "", action: str = "", subject: str = ""
 ) -> Workflow:
-    """A canvas that will be seen as one tree when it is submitted.
+    """Return a canvas that will be seen as one tree when it is submitted.
 
-    Arguments:
+    Args:
         canvas: any Celery signature: a task, chain, group or chord, results of ``|``, nested,
             or its JSON dictionary. It is copied, so it may be used again.
         user: who may see and cancel it: a saved user, or the key of one.
@@ -120,15 +121,15 @@ class Workflow:
     """A canvas with its user. Each submission makes a tree of its own."""
 
     def __init__(
-        self, canvas: Any, *, user: Any, name: str = "", action: str = "", subject: str = ""
+        self, canvas: object, *, user: object, name: str = "", action: str = "", subject: str = ""
     ) -> None:
-        self.user_id = _user_id(user)
+        self.user_id = user_id_of(user)
         self.name = str(name)
-        self.action = _key("action", action)
-        self.subject = _key("subject", subject)
+        self.action = _checked("action", action)
+        self.subject = _checked("subject", subject)
         self._canvas = copying.copy_canvas(copying.expand_chunks(canvas))
-        #: A canvas and its plan that no submission has taken yet; the plan says what is wrong.
-        self._next: tuple[Any, PlanNode] | None = self._prepare()
+        #: A canvas and its plan that no submission has taken yet; planning finds what is wrong.
+        self._next: tuple[Canvas, PlanNode] | None = self._prepare()
 
     @cached_property
     def plan(self) -> PlanNode:
@@ -136,26 +137,27 @@ class Workflow:
         return self._prepare()[1]
 
     def graph(self) -> graphs.Graph:
-        """The dependency graph of the planned leaves, as ``PlanNode``s."""
+        """Return the dependency graph of the planned leaves, as ``PlanNode``s."""
         return graphs.dependencies(self.plan)
 
     def delay(self) -> UserTaskStatus:
-        """Submits the workflow: see ``apply_async``."""
+        """Submit the workflow: see ``apply_async``."""
         return self.apply_async()
 
     def apply_async(self, **options: Any) -> UserTaskStatus:
-        """Stores the whole tree, then publishes the canvas. Returns the root of the tree.
+        """Store the whole tree, then publish the canvas. Return the root of the tree.
 
         Inside a transaction the canvas is published when it commits, and not at all when it is
-        rolled back. Queries: 2 on PostgreSQL; else 2 for the root and one for each
-        level below it.
+        rolled back.
 
-        Arguments:
+        Args:
             options: those of Celery's ``apply_async``: ``countdown`` (seconds), ``eta``,
                 ``queue``, ``priority``, ... A ``task_id`` is given to the last task.
 
         Raises:
             Exception: what publishing raised; the tree then says what was not sent.
+
+        Queries: 2 on PostgreSQL; else 2 for the root and one for each level below it.
         """
         task_id = options.pop("task_id", None)
         prepared, self._next = self._next, None
@@ -170,49 +172,28 @@ class Workflow:
             root.result = result_of(plan, app)
         return root
 
-    def _prepare(self, task_id: str | None = None) -> tuple[Any, PlanNode]:
+    def _prepare(self, task_id: str | None = None) -> tuple[Canvas, PlanNode]:
         canvas = copying.copy_canvas(self._canvas)
-        _set_last_id(canvas, task_id)
+        if task_id is not None:
+            _last_task(canvas).options["task_id"] = task_id
         plan, calls = plan_canvas(canvas, keep_ids=True)
         if plan is None:
             raise InvalidCanvas("The canvas has nothing in it.")
         if self.name:
             plan.name, plan.named = self.name[:MAX_TEXT_LENGTH], True
-        names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
-        name_containers(plan, names)
-        check_allowed_failures(plan)
+        name_plan(plan, calls)
         return canvas, plan
 
 
-def _key(field: str, value: str) -> str:
+def _checked(field: str, value: str) -> str:
     longest = getattr(UserTaskStatus, field).field.max_length
     if len(str(value)) > longest:
         raise ValueError(f"The {field} of a workflow is at most {longest} characters long.")
     return str(value)
 
 
-def _set_last_id(canvas: Any, task_id: str | None) -> None:
-    """Celery's ``apply_async(task_id=...)`` names a task, a group, or what a chain ends with."""
-    if task_id is None:
-        return
-    last: Any = canvas
-    while last.get("subtask_type") in ("chain", "chord"):
-        kwargs = last["kwargs"]
-        last = kwargs["body"] if "body" in kwargs else kwargs["tasks"][-1]
-    last.options["task_id"] = task_id
-
-
-def _user_id(user: Any) -> Any:
-    users = get_user_model()
-    if isinstance(user, users):
-        if user.pk is None:
-            raise InvalidUser("A workflow needs a saved user; this one has no key yet.")
-        return user.pk
-    pk = None if getattr(user, "is_anonymous", False) else getattr(user, "pk", user)
-    try:
-        known = pk is not None and users._default_manager.filter(pk=pk).exists()
-    except (TypeError, ValueError, OverflowError, ValidationError) as error:
-        raise InvalidUser(f"A workflow needs a user; {user!r} is none.") from error
-    if not known:
-        raise InvalidUser(f"A workflow needs a user; there is none for {user!r}.")
-    return pk
+def _last_task(canvas: Canvas) -> Canvas:
+    """Return what ``apply_async(task_id=...)`` names: a task, a group, or the end of a chain."""
+    while isinstance(canvas, Chain | celery_canvas.chord):
+        canvas = canvas.tasks[-1] if isinstance(canvas, Chain) else canvas.body
+    return canvas

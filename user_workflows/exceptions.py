@@ -1,4 +1,4 @@
-"""What can go wrong, in words for whoever reads the traceback."""
+"""Exceptions of this app."""
 
 
 class TaskCanceledException(RuntimeError):

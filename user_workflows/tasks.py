@@ -1,4 +1,4 @@
-"""Base classes of tasks that tell their users how far they are."""
+"""Base classes of tasks whose progress their users see."""
 
 from __future__ import annotations
 
@@ -9,32 +9,28 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from celery import Task, shared_task
-from celery.exceptions import (
-    Ignore,
-    Reject,
-    Retry,
-)
+from celery.exceptions import Ignore, Reject, Retry
 from django.utils.timezone import now
 
 from .conf import settings
 from .db.connections import status_connection
 from .exceptions import TaskCanceledException
-from .lifecycle import execution, progress, transitions
+from .lifecycle import progress, transitions
 from .maintenance.deletion import purge
 from .maintenance.reaper import reap
 from .models import UserTaskStatus
 from .phases import Phase
 from .planning.naming import bound_arguments
+from .queues.celery.context import execution_of, request_state
 from .queues.celery.errors import error_message
 
 logger = logging.getLogger(__name__)
-
 
 T = TypeVar("T")
 
 
 class UserTaskMixin:
-    """Makes a Celery task a user task: its body has ``self.status``.
+    """Mixin that makes a Celery task a user task: its body has ``self.status``.
 
         class ExportTask(UserTask):
             @classmethod
@@ -55,16 +51,16 @@ class UserTaskMixin:
     #: Tells user tasks from all others, where this module cannot be imported.
     is_tracked_by_user_workflows = True
 
-    request: Any
+    request: Any  # A property of ``Task``, beside which this class may stand.
     run: Callable[..., Any]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__call__ is Task.__call__:
             cls.__call__ = UserTaskMixin._call  # type: ignore[method-assign]
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the body; where the task may fail, a failure is recorded and None returned."""
+        """Run the body. Where the task may fail, record a failure and return None."""
         if getattr(self.request, "called_directly", True):
             return Task.__call__(self, *args, **kwargs)  # type: ignore[arg-type]
         try:
@@ -72,30 +68,33 @@ class UserTaskMixin:
         except (Retry, Ignore, Reject, TaskCanceledException):
             raise
         except Exception as error:
-            run: execution.Execution | None = getattr(self.request, "user_workflow_run", None)
+            run = execution_of(self.request)
             if run is None or not run.node.allow_failure:
                 raise
-            logger.warning("A task that may fail has failed.", exc_info=True)
+            ids = {"task_id": self.request.id, "node": run.pk, "tree": run.tree_id}
+            message = "%s[%s] (node %s, tree %s) has failed, as it may: its workflow goes on."
+            name = getattr(self, "name", "")
+            logger.warning(message, name, *ids.values(), exc_info=True, extra=ids)
             transitions.change_phase(self.status, Phase.FAILED, message=error_message(error))
             return None
 
     @classmethod
     def generate_name(cls, arguments_dict: dict[str, Any]) -> str:
-        """The name that the user reads; by default the name of the function.
+        """Return the name that the user reads; by default the name of the function.
 
-        Arguments:
+        Args:
             arguments_dict: the arguments of the call, as ``arguments_as_dict`` has them.
         """
         return cls.__name__.rsplit(".", maxsplit=1)[-1]
 
     @staticmethod
     def calculate_total_steps(arguments_dict: dict[str, Any]) -> int:
-        """How many steps the call will have; by default 1."""
+        """Return how many steps the call will have; by default 1."""
         return 1
 
     @classmethod
     def arguments_as_dict(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The arguments of a call by name, with defaults, also under decorators.
+        """Return the arguments of a call by name, with defaults, also under decorators.
 
         Raises:
             TypeError: the task cannot be called like this.
@@ -109,38 +108,35 @@ class UserTaskMixin:
     def status(self) -> UserTaskStatus:
         """The node of the call that is running.
 
-        In a worker the same instance is given for 0.5 s, then one read anew. Where the node was
-        deleted, an instance that is stored nowhere takes its place.
+        In a worker the instance is refreshed every 0.5 s. Where the node was deleted, an instance
+        that is stored nowhere takes its place.
         """
-        request = self.request
-        run: execution.Execution | None = getattr(request, "user_workflow_run", None)
-        status: UserTaskStatus | None = getattr(request, "user_workflow_status", None)
+        state, task_id = request_state(self.request), self.request.id
+        run, status = state.execution, state.status
         if status is not None and run is not None and run.buffered:
-            if monotonic() - request.user_workflow_read_at >= progress.WRITE_INTERVAL:
+            if monotonic() - state.status_read_at >= progress.WRITE_INTERVAL:
                 if not status_connection().in_atomic_block and progress.try_to_flush(run):
                     transitions.refresh_instance(status)
-                request.user_workflow_read_at = monotonic()
+                state.status_read_at = monotonic()
             return status
-        status = UserTaskStatus.objects.filter(task_id=request.id).first()
+        status = UserTaskStatus.objects.filter(task_id=task_id).first()
         if status is None:
-            status = UserTaskStatus(
-                task_id=request.id or "", name=type(self).__name__, total_steps=1
-            )
-        request.user_workflow_status = status
-        request.user_workflow_read_at = monotonic()
+            status = UserTaskStatus(task_id=task_id or "", name=type(self).__name__, total_steps=1)
+        state.status, state.status_read_at = status, monotonic()
         return status
 
     def track(
         self, iterable: Iterable[T], total: int | None = None, description: str = ""
     ) -> Iterator[T]:
-        """Yields the items of ``iterable``, and counts a step when each is done with.
+        """Yield the items of ``iterable``, and count a step when each is done with.
 
         Costs no query an item: what was counted is written every 0.5 s and at the end, also
         when the loop is left early.
 
-        Arguments:
+        Args:
+            iterable: what the body loops over.
             total: the number of items, where ``len(iterable)`` does not say. The task's total
-                grows if it has announced fewer steps than that.
+                grows if its ``calculate_total_steps`` gave fewer.
             description: shown as the task's state meanwhile.
 
         Raises:
@@ -160,25 +156,25 @@ class UserTask(Task, UserTaskMixin):  # type: ignore[type-arg]
 
 @shared_task
 def purge_old_user_tasks() -> int:
-    """Deletes the workflows that were last changed before ``USER_WORKFLOWS_MAX_AGE``.
+    """Delete the workflows that were last changed before ``USER_WORKFLOWS_MAX_AGE``.
 
     With them go their artifacts and the files of those. What runs is left alone, and so is what
-    rows of other apps protect. Returns how many nodes and artifacts were deleted.
+    rows of other apps protect. Return how many nodes and artifacts were deleted.
     """
     return sum(part.nodes + part.artifacts for part in purge(now() - settings.MAX_AGE))
 
 
 @shared_task
 def reap_lost_user_tasks() -> dict[str, int]:
-    """Finds what workers, brokers and processes have lost: see ``reaper``. Run it each minute.
+    """Find what workers, brokers and processes have lost: see ``maintenance.reaper``.
 
-    Returns how many things of each kind were found.
+    Run it each minute. Return how many things of each kind were found.
     """
     report = reap()
     return {name: len(getattr(report, name)) for name in report.__dataclass_fields__}
 
 
-#: The same under the name that ``user_tasks`` -> ``user_workflows`` makes of it in a site's code.
+#: ``purge_old_user_tasks`` by the name that replacing ``user_tasks`` in a site's code gives it.
 purge_old_user_workflows = shared_task(name="user_workflows.tasks.purge_old_user_workflows")(
     purge_old_user_tasks.run
 )

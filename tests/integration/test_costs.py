@@ -15,6 +15,7 @@ from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.queues.celery import gate, handlers, submission
+from user_workflows.queues.celery.context import execution_of
 from user_workflows.tree.nodes import read_tree
 
 from .planned import by_name, container, group_of, leaf, nested, stored
@@ -57,7 +58,7 @@ def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> Non
             gate.gate(tasks.plain)
         assert objects.get(pk=node.pk).phase == Phase.RUNNING
     finally:
-        execution.unregister(tasks.plain.request.user_workflow_run)
+        execution.unregister(execution_of(tasks.plain.request))
         tasks.plain.pop_request()
     assert len(sent) <= 2, "\n".join(sent)
 

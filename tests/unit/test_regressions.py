@@ -18,7 +18,7 @@ from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import copying
-from user_workflows.queues.celery.context import current_submission, publish_untracked
+from user_workflows.queues.celery.context import publish_untracked, publishing
 from user_workflows.queues.celery.planner import plan_canvas
 from user_workflows.tree import integrity
 
@@ -135,7 +135,7 @@ def test_a_row_that_was_read_before_its_tree_was_numbered_anew_still_finds_its_s
     integrity.renumber_tree(nodes["r"].pk)
     assert nodes["c"].counts() == {Phase.PENDING: 2}
     assert [n.name for n in nodes["c"].tree().walk()] == ["c", "a", "b"]
-    assert current_submission() is None
+    assert publishing().submission is None
 
 
 def test_a_branch_that_was_canceled_before_its_turn_is_settled_with_what_is_skipped() -> None:

@@ -1,4 +1,4 @@
-"""Names that the caller did not give, and the arguments of a call by name."""
+"""Names of containers, and the arguments of a call by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from .plan import PlanNode
 
 
 def name_containers(root: PlanNode, task_names: dict[str, str]) -> None:
-    """Names the containers that have no name yet.
+    """Name the containers that have no name yet.
 
-    Each by the ``user_task_name`` of the first task in it that has one (django-user-tasks'
-    way), else in plain words.
+    Each by the ``user_task_name`` of the first task in it that has one, as in django-user-tasks,
+    else by its label.
 
-    Arguments:
+    Args:
+        root: the plan; its nodes are changed in place.
         task_names: ``user_task_name`` by task id.
     """
     for node in root.walk():
@@ -30,14 +31,14 @@ def name_containers(root: PlanNode, task_names: dict[str, str]) -> None:
 
 
 def container_label(node: PlanNode) -> str:
-    """What a container is called that nobody has named."""
+    """Return the name of a container that was given none."""
     count = sum(1 for _ in node.leaves())
     if node.node_type is NodeType.LINK:
         return node.children[0].name or container_label(node.children[0])
     if node.node_type is NodeType.CHORD and len(node.children) == 2:
         after = sum(1 for _ in node.children[1].leaves())
-        words = ngettext("%(count)d task, then %(after)d", "%(count)d tasks, then %(after)d", count)
-        return words % {"count": count - after, "after": after}
+        label = ngettext("%(count)d task, then %(after)d", "%(count)d tasks, then %(after)d", count)
+        return label % {"count": count - after, "after": after}
     if count == 0:
         return gettext("nothing to do")
     if node.node_type is NodeType.CHAIN:
@@ -48,8 +49,8 @@ def container_label(node: PlanNode) -> str:
 _parameters = lru_cache(maxsize=1000)(inspect.signature)
 
 
-def bound_arguments(run: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The arguments of a call by name, defaults included, as ``inspect.getcallargs`` has them.
+def bound_arguments(run: Callable[..., object], *args: object, **kwargs: object) -> dict[str, Any]:
+    """Return the arguments of a call by name, with defaults, as ``inspect.getcallargs`` does.
 
     Sees through decorators made with ``functools.wraps``.
 

@@ -1,4 +1,4 @@
-"""The tree of a workflow before it is stored: what will run, under which ids, in which order."""
+"""The tree of a workflow before it is stored: tasks, their ids and their order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class PlanNode:
     """One node of a planned workflow; a leaf is one Celery task."""
 
     node_type: NodeType
-    """What part of the canvas this is."""
+    """The part of the canvas that this node stands for."""
     task_id: str
     """The id the task will run under; containers have ids of their own."""
     name: str = ""
-    """What the user reads."""
+    """The name that the user reads."""
     named: bool = False
-    """Whether the caller gave the name with ``name=``, so that ``set_name`` keeps off it."""
+    """Whether the name was given with ``name=``, so that ``set_name`` leaves it alone."""
     task_class: str = ""
     """The task's registered name, or ``celery.chain`` and the like."""
     total_steps: int = 0
@@ -36,7 +36,7 @@ class PlanNode:
         return self.node_type is not NodeType.TASK
 
     def walk(self) -> Iterator[Self]:
-        """This node and all below it, parents first, in the author's order."""
+        """Yield this node and all below it, parents first, in the author's order."""
         stack = [self]
         while stack:
             node = stack.pop()
@@ -44,5 +44,5 @@ class PlanNode:
             stack.extend(reversed(node.children))
 
     def leaves(self) -> Iterator[Self]:
-        """The tasks of this subtree, in the author's order."""
+        """Return the tasks of this subtree, in the author's order."""
         return (node for node in self.walk() if not node.is_container)

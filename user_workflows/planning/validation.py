@@ -1,4 +1,4 @@
-"""Plans that Celery would not run as they say."""
+"""Validation of plans that Celery would not run as they say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .plan import PlanNode
 
 
 def check_allowed_failures(root: PlanNode) -> None:
-    """Refuses ``allow_failure`` on containers where Celery would not go on after a failure.
+    """Refuse ``allow_failure`` on containers where Celery would not go on after a failure.
 
     Raises:
         InvalidCanvas: something waits for the container, or it is in no group.

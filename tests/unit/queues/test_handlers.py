@@ -28,7 +28,7 @@ from user_workflows.exceptions import TaskCanceledException
 from user_workflows.lifecycle import cancellation, execution, progress, steps, transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
-from user_workflows.queues.celery import gate, handlers, recording, spawning
+from user_workflows.queues.celery import gate, handlers, patches, recording, spawning
 from user_workflows.queues.celery.context import HEADER, WHOLE
 from user_workflows.queues.celery.recording import RETRY_DELAYS, recorded
 
@@ -152,7 +152,7 @@ class TestADatabaseThatIsAway:
     def back_after(failures: int, error: type[Exception] = OperationalError) -> Any:
         tries: list[int] = []
 
-        @recorded
+        @recorded("the test")
         def write() -> int:
             tries.append(1)
             if len(tries) <= failures:
@@ -171,7 +171,7 @@ class TestADatabaseThatIsAway:
     def test_at_last_it_is_left_to_the_reaper(self, pauses: list[float], caplog: Any) -> None:
         assert self.back_after(99)() is None
         assert pauses == list(RETRY_DELAYS)
-        assert "could not be written" in caplog.text
+        assert "Could not record the test" in caplog.text
 
     def test_in_a_transaction_it_is_not_tried_again(
         self, pauses: list[float], closed: list[bool], caplog: Any
@@ -179,14 +179,14 @@ class TestADatabaseThatIsAway:
         with transaction.atomic():
             assert self.back_after(1)() is None
         assert (pauses, closed) == ([], [])
-        assert "could not be written" in caplog.text
+        assert "Could not record the test" in caplog.text
 
     def test_what_no_wait_can_mend_is_not_tried_again(
         self, pauses: list[float], caplog: Any
     ) -> None:
         assert self.back_after(1, ValueError)() is None
         assert pauses == []
-        assert "could not be written" in caplog.text
+        assert "Could not record the test" in caplog.text
 
     def test_a_task_whose_start_could_not_be_noted_runs_and_ends_all_the_same(
         self, root: UserTaskStatus, monkeypatch: pytest.MonkeyPatch
@@ -240,23 +240,23 @@ class TestHeaders:
 
 class TestTheGate:
     def test_it_is_put_before_each_task_once(self) -> None:
-        gate.gate_tasks()
+        patches.gate_registered_tasks()
         before = (Task.before_start, prepared.before_start, plain.before_start)
-        gate.install_gate()
-        gate.gate_tasks()
+        patches.install()
+        patches.gate_registered_tasks()
         assert before == (Task.before_start, prepared.before_start, plain.before_start)
 
     def test_a_task_passes_it_once_though_its_own_before_start_calls_celerys(
         self, sent: list[str]
     ) -> None:
-        gate.gate_tasks()
+        patches.gate_registered_tasks()
         root = submitted(prepared.si(tag="a"))
         work(root, "a")
         assert CALLS == ["before_start", "a"]
         assert (row("a").phase, row("a").attempts) == (Phase.SUCCEEDED, 1)
 
     def test_a_before_start_of_its_own_does_not_get_past_it(self, sent: list[str]) -> None:
-        gate.gate_tasks()
+        patches.gate_registered_tasks()
         root = submitted(chain(hasty.si(tag="a"), hasty.si(tag="b")))
         work(root, "a")
         assert CALLS == ["before_start", "a"]
@@ -333,7 +333,7 @@ class TestTheGate:
         root.cancel()
         work(root, "a")
         assert CALLS == []
-        assert "was not told that a task is Canceled" in caplog.text
+        assert "Could not tell the result backend of the Canceled task" in caplog.text
 
     def test_in_eager_mode_there_is_no_backend_to_tell(
         self, eager: None, monkeypatch: pytest.MonkeyPatch

@@ -30,7 +30,7 @@ from user_workflows.canvas import tracked, workflow
 from user_workflows.lifecycle import transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
-from user_workflows.queues.celery import autocapture, spawning
+from user_workflows.queues.celery import patches, spawning
 from user_workflows.queues.celery.context import HEADER
 
 pytestmark = pytest.mark.django_db
@@ -570,7 +570,7 @@ class TestMessages:
 
         MADE["a"] = lambda: task("x") if replaces else task("x").delay()
         root = workflow((becoming if replaces else sending).si(tag="a"), user=learner).delay()
-        monkeypatch.setattr(spawning, "_store_below", broken)
+        monkeypatch.setattr(spawning, "_attach", broken)
         sent.deliver()
         assert CALLS == ["a", "x"]
         assert "will not see" in caplog.text
@@ -600,8 +600,7 @@ class TestMessages:
 
     def test_celery_is_told_once_what_happens(self) -> None:
         before = (Task.on_replace, Task.add_to_chord, Task.apply_async)
-        spawning.install()
-        autocapture.install()
+        patches.install()
         assert before == (Task.on_replace, Task.add_to_chord, Task.apply_async)
 
     def test_what_is_sent_fails_for_itself(self, learner: Any, sent: Broker) -> None:

@@ -1,87 +1,62 @@
-"""Capturing canvases of user tasks that are sent without ``workflow()``.
+"""Capture of canvases of user tasks that are sent without ``workflow()``.
 
 Celery publishes one message at a time and knows no whole, so the whole is caught where it is
 sent: ``apply_async`` of tasks and of all canvas types. A site that sends only plain tasks pays
-an ``isinstance`` for each.
+two look-ups for each.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import islice
 from typing import Any
 
-from celery import Celery, Task, current_app, current_task
-from celery.canvas import (  # type: ignore[attr-defined]
-    Signature,
-    _basemap,
-    _chain,
-    _chord,
-    chunks,
-    group,
-)
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
+from celery import Celery, current_app
+from celery.canvas import Signature, chord
 
 from ...conf import settings
-from ...exceptions import InvalidUser
 from ...models import UserTaskStatus
-from ...planning.naming import name_containers
-from ...planning.plan import PlanNode
-from ...planning.validation import check_allowed_failures
 from . import copying, spawning, submission
-from .context import current_execution, current_submission, publish_untracked, start_tracking
-from .planner import Call, is_user_task, plan_canvas
+from .compat import AnyTask, Canvas, CanvasDict, Method, parts
+from .context import HEADER, Publisher, publish_untracked, publishing, start_tracking
+from .planner import Args, Call, Kwargs, is_user_task, name_plan, plan_canvas
+from .recording import SENT_UNTRACKED, guarded
 from .results import result_of
+from .users import user_id_of_call
 
-logger = logging.getLogger(__name__)
-
-_POSITIONAL = ("task_id", "producer", "link", "link_error", "shadow")
-
-
-def install() -> None:
-    """Wraps Celery's ways to send; once for all, however often it is called."""
-    kinds: tuple[Any, ...] = (Task, Signature, _chain, group, _chord, chunks, _basemap)
-    for kind in kinds:
-        original = kind.__dict__["apply_async"]
-        if not hasattr(original, "captures"):
-            wrapper = _wrap_task if kind is Task else _wrap_canvas
-            captured = wrapper(original)
-            captured.captures = True  # type: ignore[attr-defined]
-            kind.apply_async = captured
-    if not hasattr(Celery.send_task, "captures"):
-        Celery.send_task = _wrap_send_task(Celery.send_task)  # type: ignore[method-assign]
+#: The parameters of ``Task.apply_async`` that may be given by position, after those of the task.
+POSITIONAL = ("task_id", "producer", "link", "link_error", "shadow")
 
 
-def _wrap_send_task(original: Callable[..., Any]) -> Callable[..., Any]:
-    """What is sent by its name comes past the capture; the signals see it, if they are asked."""
+def track_by_name(original: Method) -> Method:
+    """Wrap ``Celery.send_task``, which passes by the capture: ``capture_message`` sees it."""
 
     @wraps(original)
-    def send_task(self: Any, name: str, *args: Any, **options: Any) -> Any:
+    def send_task(self: Celery, name: str, *args: object, **options: object) -> object:
         if options.get("task_type") is None and is_user_task(self.tasks.get(name)):
             start_tracking()
         return original(self, name, *args, **options)
 
-    send_task.captures = True  # type: ignore[attr-defined]
     return send_task
 
 
-def _wrap_task(original: Callable[..., Any]) -> Callable[..., Any]:
+def capture_task(original: Method) -> Method:
+    """Wrap ``Task.apply_async``."""
+
     @wraps(original)
     def apply_async(
-        self: Any, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
-    ) -> Any:
-        if not is_user_task(self) and current_execution() is None:
+        self: AnyTask, args: Any = None, kwargs: Any = None, *more: object, **options: Any
+    ) -> object:
+        if not is_user_task(self) and publishing().execution is None:
             return original(self, args, kwargs, *more, **options)
-        options.update(zip(_POSITIONAL, more, strict=False))
+        options.update(zip(POSITIONAL, more, strict=False))
         if not _is_new(options, options.get("task_id")):
             return original(self, args, kwargs, **options)
         canvas = Signature(self, args, kwargs, {k: v for k, v in options.items() if v is not None})
         copied = copying.copy_canvas(canvas, self.app)
 
-        def send() -> Any:
+        def send() -> object:
             given = {key: copied.options.get(key, value) for key, value in options.items()}
             return original(self, args, kwargs, **{**given, "task_id": copied.options["task_id"]})
 
@@ -90,28 +65,30 @@ def _wrap_task(original: Callable[..., Any]) -> Callable[..., Any]:
     return apply_async
 
 
-def _wrap_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
+def capture_canvas(original: Method) -> Method:
+    """Wrap ``apply_async`` of a type of canvas."""
+
     @wraps(original)
     def apply_async(
-        self: Any, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
-    ) -> Any:
-        def plain() -> Any:
+        self: Canvas, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
+    ) -> object:
+        def plain() -> object:
             return original(self, args, kwargs, *more, **options)
 
-        if current_submission() is not None and not _in_body():
+        if publishing().by is Publisher.SUBMITTING:
             return plain()
         first = _first_task(self)
         if first is None:
             return plain()
         if not _is_new(options, options.get("task_id") or first["options"].get("task_id")):
             return plain()
-        whole = self
-        if kwargs and isinstance(self, _chord) and "body" in kwargs:  # chord(header)(body)
+        whole: CanvasDict = self
+        if kwargs and isinstance(self, chord) and "body" in kwargs:  # chord(header)(body)
             kwargs = dict(kwargs)
             whole = {**self, "kwargs": {**self["kwargs"], "body": kwargs.pop("body")}}
         canvas = copying.copy_canvas(copying.expand_chunks(whole), self.app)
 
-        def send() -> Any:
+        def send() -> object:
             return canvas.apply_async(args, kwargs, *more, **options)
 
         return _capture(canvas, send, plain, tuple(args or ()), dict(kwargs or {}))
@@ -119,114 +96,83 @@ def _wrap_canvas(original: Callable[..., Any]) -> Callable[..., Any]:
     return apply_async
 
 
-def _in_body() -> bool:
-    """Whether the caller is the body of a task, rather than a canvas that is being published."""
-    if not current_task:
-        return False
-    return current_submission() is None or current_execution() is not None
+def capture_message(task: object, message: dict[str, Any], body: Any) -> None:
+    """Give a user task that came past the capture, sent by its name, a workflow of its own.
+
+    ``message`` describes the call: the headers, in message protocol 1 the body itself.
+    """
+    if HEADER in message or publishing().submission or not is_user_task(task):
+        return
+    task_id = str(message["id"])
+    if UserTaskStatus.objects.filter(task_id=task_id).exists():
+        return
+    with guarded("track", SENT_UNTRACKED, strict=settings.STRICT, task=task, task_id=task_id):
+        args, kwargs = (body["args"], body["kwargs"]) if body is message else body[:2]
+        call = Call(task, task.name, task_id, tuple(args), dict(kwargs), awaits=False)
+        user_id = user_id_of_call(call)
+        plan, _ = plan_canvas(task.signature(args, kwargs, task_id=task_id), keep_ids=True)
+        if plan is not None:
+            message[HEADER] = submission.store_plan(plan, user_id=user_id).tree_id
 
 
-def _is_new(options: dict[str, Any], task_id: str | None) -> bool:
-    """Whether what is sent is no part of a canvas that was captured before."""
-    if current_submission() is not None and not _in_body():
-        return False
-    if current_task and (task_id or options.get("parent_id")):
-        return False  # A retry, an errback, or the next stage of a canvas: sent by Celery.
-    if current_execution() is not None:
-        return True
+def _is_new(options: Kwargs, task_id: str | None) -> bool:
+    """Return whether what is sent is no part of a canvas that was captured before."""
+    publisher = publishing(task_id, options.get("parent_id")).by
+    if publisher is not Publisher.OUTSIDE:
+        return publisher is Publisher.BODY
     if not settings.CAPTURE:
         return False
     return task_id is None or not UserTaskStatus.objects.filter(task_id=task_id).exists()
 
 
-def _first_task(canvas: Any) -> Any:
-    """The first task of a canvas that will have a node. Of a generator only one task is made."""
-    app = canvas.app or current_app
-    everything = current_execution() is not None
-    stack = [canvas]
+def _first_task(canvas: Canvas) -> CanvasDict | None:
+    """Return a task of a canvas that will have a node; of a generator only one task is made."""
+    tasks = (canvas.app or current_app).tasks
+    everything = publishing().execution is not None
+    stack: list[CanvasDict | Iterable[CanvasDict]] = [canvas]
     while stack:
         sig = stack.pop()
-        kind = sig.get("subtask_type")
-        if kind in ("chain", "group"):
-            stack.extend(_available_members(sig["kwargs"]["tasks"]))
-        elif kind == "chord":
-            stack.extend(
-                (
-                    *_available_members(sig["kwargs"]["header"]),
-                    *filter(None, [sig["kwargs"]["body"]]),
-                )
-            )
-        elif everything or is_user_task(app.tasks.get(sig["task"])):
+        if not isinstance(sig, dict):
+            # Celery's lazy list is a subclass of ``list`` (``celery.utils.functional._regen``).
+            stack.extend(sig if type(sig) in (list, tuple) else islice(sig, 1))
+        elif members := parts(sig):
+            stack.extend(members)
+        elif everything or is_user_task(tasks.get(sig["task"])):
             return sig
     return None
 
 
-def _available_members(tasks: Any) -> list[Any]:
-    if isinstance(tasks, dict):
-        return [tasks]
-    # Celery's lazy list says that it is a list.
-    return list(tasks if type(tasks) in (list, tuple) else islice(tasks, 1))
-
-
 def _capture(
-    canvas: Signature,
-    send: Callable[[], Any],
-    plain: Callable[[], Any],
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
-) -> Any:
-    run = current_execution()
+    canvas: Canvas,
+    send: Callable[[], object],
+    plain: Callable[[], object],
+    args: Args = (),
+    kwargs: Kwargs | None = None,
+) -> object:
+    """Store what is sent as a tree, publish it, and return Celery's result object.
+
+    ``send`` publishes the canvas, a copy with ids; ``plain`` the original, where it is untracked.
+    """
+    run = publishing().execution
     if run is not None:
-        return spawning.send_below(run, canvas, send, plain, args, kwargs)
-    try:
-        root, plan = _store(canvas, args, kwargs)
-    except Exception as error:
-        if settings.STRICT:
-            raise
-        logger.exception("The tasks are sent, but their user will not see them: %s", error)
-        return publish_untracked(plain)
-    if plan is None:
+        return spawning.spawn(run, canvas, send, plain, args, kwargs)
+    users: list[object] = []
+
+    def keep(call: Call) -> bool:
+        if is_user_task(call.task) and not users:
+            users.append(user_id_of_call(call))
+        return is_user_task(call.task)
+
+    name, task_id = canvas["task"], canvas.options.get("task_id")
+    with guarded("track", SENT_UNTRACKED, strict=settings.STRICT, task=name, task_id=task_id) as g:
+        plan, calls = plan_canvas(canvas, keep=keep, keep_ids=True, args=args, kwargs=kwargs)
+        if plan is not None:
+            name_plan(plan, calls)
+            root = submission.store_plan(plan, user_id=users[0])
+    if g.failed or plan is None:
         return publish_untracked(plain)
     app = canvas.app or current_app
     submission.publish_plan(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)
     if root.result is None:
         root.result = result_of(plan, app)
     return root.result
-
-
-def _store(canvas: Any, args: Any, kwargs: Any) -> tuple[Any, PlanNode | None]:
-    users: list[Any] = []
-
-    def keep(call: Call) -> bool:
-        if not is_user_task(call.task):
-            return False
-        if not users:
-            users.append(user_id_of(call))
-        return True
-
-    plan, calls = plan_canvas(canvas, keep=keep, keep_ids=True, args=args, kwargs=kwargs)
-    if plan is None:
-        return None, None
-    names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
-    name_containers(plan, names)
-    check_allowed_failures(plan)
-    return submission.store_plan(plan, user_id=users[0]), plan
-
-
-def user_id_of(call: Call) -> Any:
-    """The user of a call outside ``workflow()``: its ``user_id`` argument. One query.
-
-    Raises:
-        InvalidUser: it has none, or there is no such user.
-    """
-    arguments = {**call.kwargs, **call.arguments()}
-    if "user_id" not in arguments:
-        raise InvalidUser("Each invocation of a UserTaskMixin subclass must include the user_id")
-    user_id = arguments["user_id"]
-    try:
-        known = get_user_model()._default_manager.filter(pk=user_id).exists()
-    except (TypeError, ValueError, OverflowError, ValidationError):
-        known = False
-    if not known:
-        raise InvalidUser(f"Invalid user_id: {user_id}")
-    return user_id

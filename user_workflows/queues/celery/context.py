@@ -1,27 +1,46 @@
-"""What this thread is publishing, and for which workflow."""
+"""Who is publishing, for which workflow, and what we keep on the request of a running task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from celery import current_task
+from django.dispatch import Signal
 
 from ...lifecycle import execution
 from ...lifecycle.execution import Execution
 
+if TYPE_CHECKING:
+    from ...models import UserTaskStatus
+
+T = TypeVar("T")
+
 #: The headers of tracked messages: the tree, and whether plain tasks have nodes in it.
 HEADER = "user_workflow"
-
-
 WHOLE = "user_workflow_whole"
+
+#: Sent when this process first stores, sends or starts a tracked task. Until then no receiver
+#: looks at what it publishes, so that plain tasks cost nothing.
+tracking_started = Signal()
+_is_tracking = False
+
+
+def start_tracking() -> None:
+    """Note that this process stores, sends or starts a tracked task."""
+    global _is_tracking
+    if not _is_tracking:
+        tracking_started.send(None)  # Perhaps in two threads: each waits until it is done.
+        _is_tracking = True
 
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """A canvas that is being published by this thread."""
+    """A canvas that is being published, or the workflow that a message belongs to."""
 
     tree_id: int | None
     """None for one that is not to be tracked."""
@@ -34,50 +53,111 @@ class Submission:
 _submission: ContextVar[Submission | None] = ContextVar("user_workflow_submission", default=None)
 
 
-#: What is to be done when this process first has to do with a tracked task. Until then nobody
-#: looks at what it publishes, so that plain tasks cost nothing.
-_on_first_tracking: list[Callable[[], Any]] = []
-
-
-def current_submission() -> Submission | None:
-    """What this thread is publishing now."""
-    return _submission.get()
-
-
-def on_first_tracking(begin: Callable[[], Any]) -> None:
-    """Has ``begin`` called when this process first stores, sends or starts a tracked task."""
-    _on_first_tracking.append(begin)
-
-
-def start_tracking() -> None:
-    """This process has to do with a tracked task."""
-    for begin in list(_on_first_tracking):
-        begin()  # Perhaps in two threads at once: nobody may publish before it is done.
-    _on_first_tracking.clear()
-
-
-def inherited_submission() -> Submission | None:
-    """What this thread is publishing, or the workflow of the task that is publishing."""
-    context = _submission.get()
-    if context is None and not _on_first_tracking and current_task:
-        request = current_task.request
-        if getattr(request, HEADER, None) is not None:
-            return Submission(getattr(request, HEADER), bool(getattr(request, WHOLE, False)))
-    return context
-
-
-def publish_untracked(send: Callable[[], Any]) -> Any:
-    """Publishes a canvas without tracking it."""
-    token = _submission.set(Submission(None))
+@contextmanager
+def submitting(submission: Submission) -> Iterator[None]:
+    """Mark what this thread publishes within the block as parts of a canvas."""
+    token = _submission.set(submission)
     try:
-        return send()
+        yield
     finally:
         _submission.reset(token)
 
 
-def current_execution() -> Execution | None:
-    """The run of a tracked task whose body the caller is in."""
-    if not execution.all_running() or not current_task:
-        return None
-    run: Execution | None = getattr(current_task.request, "user_workflow_run", None)
-    return run if run is not None and execution.find(run.pk) is run else None
+def publish_untracked(send: Callable[[], T]) -> T:
+    """Publish a canvas without tracking it."""
+    with submitting(Submission(None)):
+        return send()
+
+
+@dataclass(slots=True, eq=False)
+class RequestState:
+    """What we keep on Celery's request of a running task, in one attribute."""
+
+    execution: Execution | None = None
+    """The run of the body, if it has a node."""
+    is_gated: bool = False
+    """Whether the gate has decided: a ``before_start`` that calls Celery's passes it twice."""
+    status: UserTaskStatus | None = None
+    """The instance that ``UserTaskMixin.status`` gave last."""
+    status_read_at: float = 0.0
+    """When it was read (``time.monotonic``)."""
+
+
+def request_state(request: object) -> RequestState:
+    """Return the state that is kept on a request, created when it is first asked for."""
+    found = _find_state(request)
+    if found is None:
+        found = RequestState()
+        vars(request)["user_workflow_state"] = found
+    return found
+
+
+def _find_state(request: object) -> RequestState | None:
+    found = getattr(request, "user_workflow_state", None)
+    # Celery makes an attribute of each header of a message, also of one by this name.
+    return found if isinstance(found, RequestState) else None
+
+
+def execution_of(request: object) -> Execution | None:
+    """Return the run of a tracked body that a request belongs to."""
+    state = _find_state(request)
+    return state.execution if state is not None else None
+
+
+def tree_id_of(request: object) -> int | None:
+    """Return the tree that the message of a request belongs to; no query."""
+    tree_id: int | None = getattr(request, HEADER, None)
+    return tree_id
+
+
+class Publisher(Enum):
+    """The kinds of publisher of a task or canvas."""
+
+    OUTSIDE = auto()
+    """Code outside of tracked bodies: what it sends is a workflow of its own."""
+    SUBMITTING = auto()
+    """Celery, while a canvas of ours is being published: what it sends is planned already."""
+    BODY = auto()
+    """The body of a tracked task: what it sends belongs below its node."""
+    CELERY = auto()
+    """Celery, in a worker: a retry, an errback, or the next stage of a canvas."""
+
+
+class Publishing(NamedTuple):
+    """The answer to "who is publishing?"."""
+
+    by: Publisher
+    submission: Submission | None = None
+    """The canvas that this thread is publishing."""
+    execution: Execution | None = None
+    """The run of the tracked body that the caller is in."""
+
+    def workflow(self) -> Submission | None:
+        """Return the workflow that published messages belong to, as tracing inherits a span."""
+        if self.submission is None and _is_tracking and current_task:
+            tree_id = tree_id_of(current_task.request)
+            if tree_id is not None:
+                return Submission(tree_id, bool(getattr(current_task.request, WHOLE, False)))
+        return self.submission
+
+
+_OUTSIDE = Publishing(Publisher.OUTSIDE)
+
+
+def publishing(task_id: object = None, parent_id: object = None) -> Publishing:
+    """Return who is publishing in this thread.
+
+    Args:
+        task_id: the id that the task or canvas has already. In a worker only Celery gives one.
+        parent_id: the ``parent_id`` option, which only Celery gives.
+    """
+    submission, run = _submission.get(), None
+    if execution.all_running() and current_task:
+        run = execution_of(current_task.request)
+        if run is not None and execution.find(run.pk) is not run:
+            run = None
+    if run is None and submission is not None:
+        return Publishing(Publisher.SUBMITTING, submission)
+    if (task_id or parent_id) and current_task:
+        return Publishing(Publisher.CELERY, submission, run)
+    return _OUTSIDE if run is None else Publishing(Publisher.BODY, submission, run)

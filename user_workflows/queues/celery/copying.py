@@ -2,40 +2,46 @@
 
 A canvas is copied as a whole before it is submitted, and each task in the copy is given the id
 it will run under. That id is the one thing that survives everything Celery does to a canvas:
-flattening, upgrading a chain to a chord, retries, redelivery. Celery's own ``clone`` shares the
-members of groups, and its ``freeze`` changes the caller's canvas and reorders nested groups.
+flattening, upgrading a chain to a chord, retries, redelivery. ``Signature.clone`` of Celery 5.7
+shares the members of groups; ``freeze`` changes the caller's canvas and reorders nested groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypedDict, TypeGuard
 
-from celery.canvas import (
-    Signature,
-    _basemap,
-    _chain,
-    chunks,
-)
+from celery import Celery
+from celery.canvas import Signature, chunks
 
 from ...exceptions import InvalidCanvas
+from .compat import BaseMap, Canvas, CanvasDict, bound_app, copy_bindings, parts
 
-#: The option of a signature that holds what ``tracked()`` says about its node.
+#: The option of a signature that holds the ``Annotations`` of its node.
 ANNOTATIONS = "user_workflow"
 
-
+#: Celery's own tasks that call a task of the site for each item.
 MAPS = ("celery.map", "celery.starmap", "celery.chunks")
 
 
-def copy_canvas(canvas: Any, app: Any = None) -> Any:
-    """A copy of a canvas that shares no signature with it; generators are run to their end.
+class Annotations(TypedDict, total=False):
+    """What ``tracked()`` and the arguments ``name`` and ``allow_failure`` say about a node."""
+
+    name: str
+    allow_failure: bool
+    header: Annotations
+    """Of a chord: what is said about its header, whose options Celery drops."""
+
+
+def copy_canvas(canvas: object, app: Celery | None = None) -> Canvas:
+    """Return a copy that shares no signature with the canvas; generators are exhausted.
 
     Raises:
         InvalidCanvas: it is neither a signature nor a signature's dictionary.
     """
     if not is_signature(canvas):
         raise InvalidCanvas(f"A canvas is made of signatures, like add.s(1, 2); this is {canvas!r}")
-    app = app or getattr(canvas, "_app", None)
+    app = app or bound_app(canvas)
     kind = canvas.get("subtask_type")
     kwargs = dict(canvas.get("kwargs") or {})
     if kind in ("chain", "group"):
@@ -50,26 +56,27 @@ def copy_canvas(canvas: Any, app: Any = None) -> Any:
         kwargs["body"] = copy_canvas(kwargs["body"], app)
     elif canvas["task"] in MAPS:
         kwargs["task"], kwargs["it"] = copy_canvas(kwargs["task"], app), list(kwargs["it"])
-    parts = {
-        "task": canvas["task"],
-        "args": tuple(canvas.get("args") or ()),
-        "kwargs": kwargs,
-        "options": _copy_options(canvas.get("options") or {}, app),
-        "subtask_type": kind,
-        "immutable": bool(canvas.get("immutable")),
-    }
-    if isinstance(canvas, _basemap):
-        # A plain signature, as Celery's own clones of it are: before Celery 5.7 the class of maps
-        # sends none of its options, not even the id. It is routed like the task that it calls.
-        parts["options"].setdefault("route_name", kwargs["task"]["task"])
-    made: Any = Signature.from_dict(parts, app=app)
-    made._type = getattr(canvas, "_type", None)
-    if isinstance(made, _chain):
-        made._use_link = getattr(canvas, "_use_link", None)  # type: ignore[attr-defined]
-    return made
+    options = _copy_options(canvas.get("options") or {}, app)
+    if isinstance(canvas, BaseMap):
+        # A plain signature, as Celery's own clones of it are: before Celery 5.7 ``_basemap`` sends
+        # none of its options, not even the id. It is routed like the task that it calls.
+        options.setdefault("route_name", kwargs["task"]["task"])
+    copied: Canvas = Signature.from_dict(
+        {
+            "task": canvas["task"],
+            "args": tuple(canvas.get("args") or ()),
+            "kwargs": kwargs,
+            "options": options,
+            "subtask_type": kind,
+            "immutable": bool(canvas.get("immutable")),
+        },
+        app=app,
+    )
+    copy_bindings(canvas, copied)
+    return copied
 
 
-def _copy_options(options: dict[str, Any], app: Any) -> dict[str, Any]:
+def _copy_options(options: dict[str, object], app: Celery | None) -> dict[str, object]:
     copied = {k: dict(v) if type(v) is dict else v for k, v in options.items()}
     for key in ("link", "link_error"):
         if options.get(key):
@@ -77,53 +84,44 @@ def _copy_options(options: dict[str, Any], app: Any) -> dict[str, Any]:
     return copied
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: object) -> list[object]:
     """Return the value as a list; one that is none as a list of one."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def annotate(canvas: Any, *, name: str = "", allow_failure: bool = False) -> Any:
-    """Says on a canvas that its node will have this name, and may fail if ``allow_failure``."""
-    said: dict[str, Any] = {"name": str(name)} if name else {}
+def annotate(canvas: Canvas, *, name: str = "", allow_failure: bool = False) -> Canvas:
+    """Add annotations to a canvas, in place, and return it."""
+    annotations = Annotations(name=str(name)) if name else Annotations()
     if allow_failure:
-        said["allow_failure"] = True
-    if said:
-        canvas.options[ANNOTATIONS] = {**canvas.options.get(ANNOTATIONS, {}), **said}
+        annotations["allow_failure"] = True
+    if annotations:
+        canvas.options[ANNOTATIONS] = {**canvas.options.get(ANNOTATIONS, {}), **annotations}
     return canvas
 
 
-def leaf_signatures(canvas: Any) -> Iterator[Any]:
-    """The tasks of a canvas and those linked to them, as signatures or their dictionaries.
-
-    In no particular order.
-    """
+def leaf_signatures(canvas: CanvasDict | Iterable[CanvasDict]) -> Iterator[CanvasDict]:
+    """Yield the tasks of a canvas or of several, and those linked to them, in no fixed order."""
     stack = [canvas]
     while stack:
         sig = stack.pop()
-        if isinstance(sig, list | tuple):
-            stack.extend(sig)
-            continue
-        kind = sig.get("subtask_type")
-        if kind in ("chain", "group"):
-            stack.extend(sig["kwargs"]["tasks"])
-        elif kind == "chord":
-            stack.extend((sig["kwargs"]["header"], sig["kwargs"]["body"] or ()))
+        if isinstance(sig, dict):
+            members = parts(sig)
+            if not members:
+                yield sig
+            stack.extend([*members, (sig.get("options") or {}).get("link") or ()])
         else:
-            yield sig
-        stack.extend(as_list((sig.get("options") or {}).get("link") or ()))
+            stack.extend(sig)
 
 
-def expand_chunks(canvas: Any) -> Any:
-    """What Celery really submits for chunks at the top: a group of them."""
+def expand_chunks(canvas: object) -> object:
+    """Return the group that Celery submits for chunks at the top; any other canvas as it is."""
     if not is_signature(canvas) or canvas["task"] != "celery.chunks":
         return canvas
-    parts = canvas["kwargs"]
-    made = chunks(
-        copy_canvas(parts["task"]), parts["it"], parts["n"], app=getattr(canvas, "_app", None)
-    )
-    return made.group()
+    call = canvas["kwargs"]
+    task: Any = copy_canvas(call["task"])  # Unlike the stubs ``chunks`` takes signatures too.
+    return chunks(task, call["it"], call["n"], app=bound_app(canvas)).group()
 
 
-def is_signature(value: Any) -> bool:
-    """Whether something is a signature, or the dictionary of one."""
+def is_signature(value: object) -> TypeGuard[CanvasDict]:
+    """Return whether a value is a signature, or the dictionary of one."""
     return isinstance(value, dict) and "task" in value

@@ -1,17 +1,13 @@
-"""Why a task failed, for its user."""
+"""Messages that tell users why a task failed."""
 
 from __future__ import annotations
 
-from celery.exceptions import (
-    SoftTimeLimitExceeded,
-    TimeLimitExceeded,
-    WorkerLostError,
-)
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from django.utils.translation import gettext
 
 
 def error_message(error: BaseException) -> str:
-    """Why a task failed, for its user."""
+    """Return why a task failed, for its user."""
     if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
         limit = next((arg for arg in error.args if isinstance(arg, int | float)), None)
         if limit is None:

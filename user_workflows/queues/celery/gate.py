@@ -1,15 +1,13 @@
-"""The gate before each task's body: it marks the start, or refuses a task that must not run."""
+"""The gate before each task's body: it records the start, or refuses a task."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from celery import Task, current_app
+from celery.app.task import Context
 from celery.exceptions import Ignore, TaskRevokedError
-from celery.states import REVOKED
 from django.utils.timezone import now
 
 from ...db.statements import LeafToStart, select_leaf_to_start
@@ -17,70 +15,63 @@ from ...lifecycle import containers, execution, progress, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import REPLACES, Phase
-from .context import HEADER, current_submission
+from .compat import WRAPPED_NAMES, AnyTask, Method, mark_revoked
+from .context import publishing, request_state, tree_id_of
 from .planner import is_user_task
-from .recording import recorded
-
-logger = logging.getLogger(__name__)
+from .recording import guarded, recorded
 
 
-def install_gate() -> None:
-    """Puts the gate before the body of each task, also of tasks that are not ours."""
-    if not hasattr(Task.before_start, "gate"):
-        Task.before_start = _wrap_before_start(Task.before_start)  # type: ignore[method-assign]
-
-
-def gate_tasks() -> None:
-    """Puts the gate before tasks that define their own ``before_start`` and would bypass it."""
-    for task in current_app.tasks.values():
-        if not hasattr(task.before_start, "gate"):
-            task.before_start = _wrap_before_start(task.before_start)  # type: ignore[method-assign]
-
-
-def _wrap_before_start(before_start: Callable[..., Any]) -> Callable[..., Any]:
+def gate_before_start(before_start: Method) -> Method:
+    """Wrap ``before_start`` of a class of tasks, or of one task, in the gate."""
     bound = getattr(before_start, "__self__", None)
 
-    @wraps(before_start)
-    def gated(*given: Any, **kwargs: Any) -> Any:
-        gate(bound if bound is not None else given[0])
-        return before_start(*given, **kwargs)
+    @wraps(before_start, assigned=WRAPPED_NAMES)
+    def gated(*args: Any, **kwargs: object) -> object:
+        gate(bound if bound is not None else args[0])
+        return before_start(*args, **kwargs)
 
-    gated.gate = True  # type: ignore[attr-defined]
-    # Celery calls a method only if it was not defined in Celery's own module.
-    gated.__module__ = __name__
+    vars(gated)["is_gate"] = True
     return gated
 
 
-def gate(task: Any) -> None:
-    """Lets a task's body start, or refuses it where its node says that it must not run.
+def is_gate(before_start: Method) -> bool:
+    """Return whether a ``before_start`` passes the gate."""
+    return hasattr(before_start, "is_gate")
+
+
+def gate(task: AnyTask) -> None:
+    """Let a task's body start, or refuse it where its node says that it must not run.
 
     Raises:
         Ignore: it was canceled or skipped, or it has ended before.
     """
     request = task.request
-    if not is_tracked(task) or getattr(request, "user_workflow_gated", False):
+    if not is_tracked(task):
         return
-    request.user_workflow_gated = True
+    state = request_state(request)
+    if state.is_gated:
+        return
+    state.is_gated = True
     refusal = _start_or_refuse(task, request)
     if refusal is None:
         return
     if refusal in (Phase.CANCELED, Phase.SKIPPED) and not request.is_eager:
-        _mark_revoked(task, request, refusal)
+        _mark_revoked(task, refusal)
     raise Ignore(f"This task is {refusal.state}.")
 
 
-def is_tracked(task: Any) -> bool:
+def is_tracked(task: AnyTask) -> bool:
     """Return whether the running task may have a node."""
     request = task.request
-    if getattr(request, HEADER, None) is not None or is_user_task(task):
+    if tree_id_of(request) is not None or is_user_task(task):
         return True
-    return bool(request.is_eager and current_submission())
+    return bool(request.is_eager and publishing().submission)
 
 
-@recorded
-def _start_or_refuse(task: Any, request: Any) -> Phase | None:
-    """Marks the start; returns the phase of a node that must not start."""
-    node = select_leaf_to_start(request.id)
+@recorded("the start")
+def _start_or_refuse(task: AnyTask, request: Context) -> Phase | None:
+    """Record the start, or return the phase of a node that must not start."""
+    node = select_leaf_to_start(request.id or "")
     if node is None:
         return None
     if node.phase not in REPLACES[Phase.RUNNING]:
@@ -93,56 +84,45 @@ def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     if node.parent_phase == Phase.PENDING:
         containers.mark_running(node.parent_id)
     run = Execution(node, attempt, buffered=not request.is_eager)
-    request.user_workflow_run = run
+    request_state(request).execution = run
     execution.register(run)
     progress.start_heartbeat(run)
     return None
 
 
-def is_replaced(request: Any, node: Any) -> bool:
-    """Whether a message is of a task that has replaced itself and passed its id on."""
+def is_replaced(request: Context, node: LeafToStart | UserTaskStatus) -> bool:
+    """Return whether a message is of a task that has replaced itself and passed its id on."""
     if request.is_eager:
         return False  # There are no messages, and Celery does not count.
     return int(getattr(request, "replaced_task_nesting", 0) or 0) < int(node.replaced_nesting)
 
 
-def _next_attempt(task: Any, request: Any, node: LeafToStart) -> tuple[int, dict[str, Any]]:
-    """Which attempt this is, and what an earlier one has left to be set anew."""
+def _next_attempt(task: AnyTask, request: Context, node: LeafToStart) -> tuple[int, dict[str, int]]:
+    """Return which attempt this is, and the columns that an earlier one has changed."""
     retried = (request.retries or 0) + 1
     if not node.was_seen:
         return max(retried, node.attempts), {}
     attempt = max(retried, node.attempts)
     if node.phase == Phase.RUNNING and attempt == node.attempts:
-        attempt += 1  # The same message once more: whoever had it has died, or lost it.
+        attempt += 1  # A redelivery: the worker that had the message has died, or lost it.
     steps = planned_steps(task, request)
     return attempt, {"completed_steps": 0, **({"total_steps": steps} if steps else {})}
 
 
-def planned_steps(task: Any, request: Any) -> int | None:
+def planned_steps(task: AnyTask, request: Context) -> int | None:
     """Return the steps that the next attempt begins with; None if they are not known."""
     if not is_user_task(task):
         return 1
-    try:
+    with guarded("count the steps of", "They stay as they are.", level=logging.DEBUG, task=task):
         arguments = task.arguments_as_dict(*(request.args or ()), **(request.kwargs or {}))
         return max(0, int(task.calculate_total_steps(arguments)))
-    except Exception:
-        logger.debug("The steps of %s are not known.", task.name, exc_info=True)
-        return None
+    return None
 
 
-def _mark_revoked(task: Any, request: Any, phase: Phase) -> None:
-    """Ends a task that must not run so that chains and chords around it end too.
-
-    Of all ways to refuse a task this is the one that leaves nothing pending: the rest of its
-    chain becomes REVOKED and the body of its chord FAILURE, without calling its own errbacks.
-    """
-    try:
-        task.backend.mark_as_failure(
-            request.id,
-            TaskRevokedError(f"This task is {phase.state}."),
-            request=request,
-            state=REVOKED,
-            call_errbacks=False,
-        )
-    except Exception:
-        logger.exception("The result backend was not told that a task is %s.", phase.state)
+def _mark_revoked(task: AnyTask, phase: Phase) -> None:
+    with guarded(
+        f"tell the result backend of the {phase.state} task",
+        "Its body does not run; results that wait for it may never come.",
+        task=task,
+    ):
+        mark_revoked(task, TaskRevokedError(f"This task is {phase.state}."))

@@ -1,11 +1,8 @@
-"""What the tree learns from Celery: messages published, tasks ended, retried, revoked.
+"""Receivers of Celery's signals: messages published, tasks ended, retried, revoked.
 
-A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. Who
-publishes while a tracked task runs passes it on, as tracing does, so that retries, later stages
-and chord bodies have it too, and a task without it costs no query.
-
-No exception of ours changes what Celery does with a task. Where the database is away, a write is
-tried again for some seconds; what is then still unwritten the reaper finds.
+A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. What is
+published while a tracked task runs inherits it, as in tracing, so that retries, later stages and
+chord bodies have it too, and a task without it costs no query.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ import sys
 from typing import Any
 
 from celery import current_app, current_task
+from celery.app.task import Context
 from celery.states import IGNORED
 from django.db import connections
 from django.utils.translation import gettext
@@ -24,42 +22,48 @@ from ...lifecycle import cancellation, execution, progress, steps, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
 from ...phases import TERMINAL, Phase
-from .context import HEADER, WHOLE, current_submission, inherited_submission
+from .autocapture import capture_message
+from .compat import AnyTask
+from .context import HEADER, WHOLE, execution_of, publishing, tree_id_of
 from .copying import leaf_signatures
 from .errors import error_message
 from .gate import is_replaced, is_tracked, planned_steps
 from .planner import is_user_task
 from .recording import recorded
 
-#: Ids in one broadcast to the workers, who need 0.5 ms for each.
+#: Ids in one broadcast to the workers, which need 0.5 ms for each.
 MAX_REVOKED_IDS = 1000
 
 
-def add_headers(headers: dict[str, Any], body: Any) -> None:
-    """Puts the header on a message that belongs to a tracked workflow."""
-    context = inherited_submission()
-    if context is not None and context.tree_id is not None:
-        marks = {HEADER: context.tree_id, WHOLE: context.whole}
-        headers.update(marks)
-        if isinstance(body, dict):  # Message protocol 1: workers read the request from the body.
-            body.update(marks)
+def create_user_task(
+    sender: str = "", body: Any = None, headers: dict[str, Any] | None = None, **kwargs: object
+) -> None:
+    """Mark the messages of tracked workflows, and capture user tasks that are sent by name."""
+    workflow = publishing().workflow()
+    headers = {} if headers is None else headers
+    message = body if isinstance(body, dict) else headers  # In protocol 1 the body describes it.
+    if workflow is not None and workflow.tree_id is not None:
+        for marked in (headers, message):
+            marked.update({HEADER: workflow.tree_id, WHOLE: workflow.whole})
+    capture_message(current_app.tasks.get(sender), message, body)
 
 
-def note_published(headers: dict[str, Any], body: Any) -> None:
-    """Notes that the broker has taken a task."""
-    context = current_submission()
-    if context is not None:
-        context.published.add((body if isinstance(body, dict) else headers)["id"])
+def note_published(
+    body: object = None, headers: dict[str, Any] | None = None, **kwargs: object
+) -> None:
+    """Note that the broker has taken a task of a canvas."""
+    submission = publishing().submission
+    if submission is not None:
+        submission.published.add((body if isinstance(body, dict) else headers or {})["id"])
 
 
-def _execution_of(task: Any, task_id: str) -> Execution | None:
-    request = task.request
-    return getattr(request, "user_workflow_run", None) if request.id == task_id else None
+def _execution_of(task: AnyTask, task_id: str | None) -> Execution | None:
+    return execution_of(task.request) if task.request.id == task_id else None
 
 
-@recorded
+@recorded("the end")
 def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
-    """The body has ended."""
+    """Record that a body has ended."""
     if run.buffered and run.has_unwritten:
         progress.flush(run)
     execution.unregister(run)
@@ -70,69 +74,80 @@ def end_execution(run: Execution, phase: Phase, message: str = "") -> None:
         progress.roll_up(run.tree_id)
 
 
-def on_success(task: Any) -> None:
-    """The body has returned."""
-    run = _execution_of(task, task.request.id)
+def task_succeeded(sender: AnyTask, **kwargs: object) -> None:
+    """Record that a task has returned."""
+    run = execution_of(sender.request)
     if run is not None:
         end_execution(run, Phase.SUCCEEDED)
-    elif is_tracked(task):
-        _end_by_id(task.request.id, Phase.SUCCEEDED)
+    elif is_tracked(sender):
+        _end_by_id(sender, sender.request.id, Phase.SUCCEEDED)
 
 
-def on_failure(task: Any, task_id: str, error: BaseException) -> None:
-    """The body has raised, or the process that ran it was killed.
+def task_failed(
+    sender: AnyTask, task_id: str | None, exception: BaseException, **kwargs: object
+) -> None:
+    """Record that a task has raised, or that the process that ran it was killed.
 
-    Of a killed process Celery tells its parent, perhaps twice.
+    Celery 5.7 ``Request.on_failure`` tells the parent of a killed process, perhaps twice.
     """
-    canceled = isinstance(error, TaskCanceledException)
-    outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(error))
-    run = _execution_of(task, task_id)
+    canceled = isinstance(exception, TaskCanceledException)
+    outcome = (Phase.CANCELED, "") if canceled else (Phase.FAILED, error_message(exception))
+    request, run = sender.request, _execution_of(sender, task_id)
     if run is not None:
         end_execution(run, *outcome)
-    elif (task.request.id != task_id or is_tracked(task)) and not _end_by_id(
-        task_id, *outcome, task.request
+    elif (request.id != task_id or is_tracked(sender)) and not _end_by_id(
+        sender, task_id, *outcome, request
     ):
-        _plain_member_failed(task.request)
+        _skip_after_plain_task(request)
 
 
-def on_retry(task: Any, request: Any) -> None:
-    """The body has asked for another attempt."""
-    run = _execution_of(task, request.id)
+def retrying_task(sender: AnyTask, request: Context, **kwargs: object) -> None:
+    """Record that a task has asked for another attempt."""
+    run = _execution_of(sender, request.id)
     if run is not None:
         execution.unregister(run)
-        _record_retry(run, planned_steps(task, request))
+        _record_retry(run, planned_steps(sender, request))
 
 
-@recorded
+@recorded("the retry")
 def _record_retry(run: Execution, steps: int | None) -> None:
     if run.buffered and run.has_unwritten:
         progress.flush(run)
     transitions.retry(run.node, run.attempt, steps)
 
 
-def on_revoked(task: Any, request: Any, *, terminated: bool, expired: bool) -> None:
-    """The worker was told not to run a task, or to stop it, or it came too late."""
-    if getattr(request, HEADER, None) is None and not is_user_task(task):
+def task_was_revoked(
+    sender: AnyTask, request: Context, expired: object = False, **kwargs: object
+) -> None:
+    """Record that a task was revoked or terminated, or that it came too late."""
+    if tree_id_of(request) is None and not is_user_task(sender):
         return
     if expired:
-        _end_by_id(request.id, Phase.FAILED, gettext("It was not started in time."))
+        reason = gettext("It was not started in time.")
+        _end_by_id(sender, request.id, Phase.FAILED, reason)
     else:
-        _end_by_id(request.id, Phase.CANCELED)
+        _end_by_id(sender, request.id, Phase.CANCELED)
 
 
-def on_unknown(task_id: str, name: str, headers: dict[str, Any]) -> None:
-    """A worker has no such task."""
+def task_is_unknown(name: str, id: str, message: object = None, **kwargs: object) -> None:
+    """Record that a worker got a task that it does not have."""
+    headers = getattr(message, "headers", None) or {}
     if headers.get(HEADER) is not None:
-        words = gettext("The workers do not know the task %(name)s.") % {"name": name}
-        _end_by_id(task_id, Phase.FAILED, words)
+        reason = gettext("The workers do not know the task %(name)s.") % {"name": name}
+        _end_by_id(name, id, Phase.FAILED, reason)
 
 
-@recorded
-def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = None) -> bool:
-    """Ends a leaf whose start was not recorded in this process. False if there is none."""
+@recorded("the end")
+def _end_by_id(
+    task: AnyTask | str, task_id: str | None, phase: Phase, message: str = "", *replaced: Context
+) -> bool:
+    """End a leaf whose start was not recorded in this process. Return False if there is none.
+
+    ``task`` is for the log; ``replaced`` is the request, where the task may have replaced itself.
+    """
     try:
         node = UserTaskStatus.objects.filter(task_id=task_id).first()
-        if node is None or (request is not None and is_replaced(request, node)):
+        if node is None or any(is_replaced(request, node) for request in replaced):
             return node is not None
         transitions.settle(node, phase, message=message, abandoned=True)
         progress.roll_up(node.tree_id)
@@ -143,50 +158,45 @@ def _end_by_id(task_id: str, phase: Phase, message: str = "", request: Any = Non
             connections.close_all()
 
 
-@recorded
-def _plain_member_failed(request: Any) -> None:
-    """A plain task of a captured canvas has no node; what waits for it is skipped all the same."""
-    tree_id = getattr(request, HEADER, None)
+@recorded("the failure")
+def _skip_after_plain_task(request: Context) -> None:
+    """Skip what waits for a plain task of a captured canvas, which has no node itself."""
+    tree_id = tree_id_of(request)
     if tree_id is None:
         return
     # What comes next: in message protocol 2 and in 1, and the body of a chord.
-    following = [
-        *(request.chain or ()),
-        *(request.callbacks or ()),
-        *([request.chord] if request.chord else ()),
-    ]
+    chord = [request.chord] if request.chord else []
+    following = [*(request.chain or ()), *(request.callbacks or ()), *chord]
     ids = {(leaf.get("options") or {}).get("task_id") for leaf in leaf_signatures(following)}
     transitions.close_leaves(
         tree_id, lambda leaf: Phase.SKIPPED if leaf.task_id in ids else None, ""
     )
 
 
-def on_postrun(task: Any, state: str | None) -> None:
-    """Celery is done with a body, however it ended."""
-    run = _execution_of(task, task.request.id)
+def task_is_over(sender: AnyTask, state: str | None = None, **kwargs: object) -> None:
+    """Record how a task ended of which Celery has sent no other signal."""
+    run = execution_of(sender.request)
     if run is None:
         return
     error = sys.exc_info()[1]
     if state is None and isinstance(error, Exception):
         # Eager mode with propagation: no other signal tells of the failure.
-        on_failure(task, task.request.id, error)
+        task_failed(sender, sender.request.id, error)
     elif state == IGNORED and _is_decided(run):
         end_execution(run, Phase.FAILED)
     execution.unregister(run)
 
 
-@recorded
+@recorded("the verdict")
 def _is_decided(run: Execution) -> bool:
     return bool(UserTaskStatus.objects.filter(pk=run.pk, phase__in=TERMINAL).exists())
 
 
-def revoke_tasks(task_ids: list[str], *, terminate: bool) -> None:
-    """Asks the workers to drop canceled tasks. Quicker for them; the gate stops them anyway."""
+def revoke_tasks(task_ids: list[str], terminate: bool, **kwargs: object) -> None:
+    """Ask the workers to drop canceled tasks: it spares them messages that the gate refuses."""
     for start in range(0, len(task_ids), MAX_REVOKED_IDS):
         batch = task_ids[start : start + MAX_REVOKED_IDS]
         current_app.control.revoke(batch, terminate=terminate)
 
 
-cancellation.tasks_revoked.connect(
-    lambda task_ids, terminate, **kwargs: revoke_tasks(task_ids, terminate=terminate), weak=False
-)
+cancellation.tasks_revoked.connect(revoke_tasks)

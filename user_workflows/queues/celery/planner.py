@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
 from uuid import uuid4
 
 from celery import current_app
-from celery.canvas import (  # type: ignore[attr-defined]
-    _chain,
-    _chord,
-    group,
-    maybe_signature,
-)
+from celery.canvas import chord, group, maybe_signature
 
 from ...exceptions import InvalidCanvas
 from ...fields import MAX_TEXT_LENGTH
 from ...phases import NodeType
+from ...planning.naming import name_containers
 from ...planning.plan import PlanNode
-from .copying import ANNOTATIONS, MAPS
-from .folding import (
-    as_member,
-    fold_chain,
-    hand_down_links,
-    is_void,
-    last_step,
-    link,
-    link_each,
-    with_input,
-)
+from ...planning.validation import check_allowed_failures
+from . import folding
+from .compat import AnyTask, Canvas, Chain, bound_app, replace_parts
+from .copying import ANNOTATIONS, MAPS, Annotations
+from .recording import guarded
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from ...tasks import UserTask
+
+Args: TypeAlias = tuple[object, ...]
+Kwargs: TypeAlias = Mapping[str, object]
 
 
-def is_user_task(task: Any) -> bool:
-    """Whether a registered task tells its users what it does (``UserTaskMixin``).
+def is_user_task(task: object) -> TypeGuard[UserTask]:
+    """Return whether a registered task is one of ours (``UserTaskMixin``).
 
-    Those of django-user-tasks, whose mixin has the same methods, are none: both apps may be
+    Those of django-user-tasks, whose mixin has the same methods, are not: both apps may be
     installed, and each tracks its own.
     """
     return bool(getattr(task, "is_tracked_by_user_workflows", False))
@@ -50,23 +44,24 @@ EARLIER_RESULT = (None,)
 
 @dataclass(slots=True)
 class Call:
-    """One planned call of a task: what its name and steps are made of."""
+    """A planned call of a task, from which its name and steps are made."""
 
-    task: Any
+    task: AnyTask | None
+    """The registered task; None for one that only the workers know."""
     task_class: str
     task_id: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    args: Args
+    kwargs: Kwargs
     awaits: bool
     """Whether an earlier task's result will be the first argument; here it is None."""
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments by name, as the task sees them.
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments by name, as the user task sees them.
 
         Raises:
             TypeError: the task cannot be called like this.
         """
-        as_dict: Callable[..., dict[str, Any]] = self.task.arguments_as_dict
+        as_dict = cast("UserTask", self.task).arguments_as_dict
         try:
             return as_dict(*self.args, **self.kwargs)
         except TypeError:
@@ -76,27 +71,38 @@ class Call:
 
 
 def plan_canvas(
-    canvas: Any,
+    canvas: Canvas,
     *,
     keep: Callable[[Call], bool] = lambda call: True,
     keep_ids: bool = False,
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
+    args: Args = (),
+    kwargs: Kwargs | None = None,
 ) -> tuple[PlanNode | None, list[Call]]:
-    """The tree that a canvas will become. The canvas must be a copy: its tasks get their ids.
+    """Plan the tree that a canvas will become, and fold the canvas as Celery would.
 
-    Arguments:
+    Args:
+        canvas: a copy; its tasks get their ids.
         keep: which calls become nodes; the others run untracked.
         keep_ids: keep the ids that the canvas has, where it has any.
         args: partial arguments that the first tasks will get.
-        kwargs: the same by name.
+        kwargs: partial arguments by name.
 
     Returns:
         The root, None if no call is kept, and all calls that are kept, in order.
     """
     planner = _Planner(keep, keep_ids)
-    root = planner.node(canvas, tuple(args), kwargs or {})
-    return root, planner.calls
+    return planner.node(canvas, tuple(args), kwargs or {}), planner.calls
+
+
+def name_plan(plan: PlanNode, calls: list[Call]) -> None:
+    """Name the containers of a plan, by ``user_task_name`` arguments too, and validate it.
+
+    Raises:
+        InvalidCanvas: a node is allowed to fail where Celery would not go on.
+    """
+    names = {call.task_id: str(call.kwargs.get("user_task_name") or "") for call in calls}
+    name_containers(plan, names)
+    check_allowed_failures(plan)
 
 
 class _Planner:
@@ -105,110 +111,121 @@ class _Planner:
         self.keep_ids = keep_ids
         self.calls: list[Call] = []
 
-    def node(self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any]) -> PlanNode | None:
-        said = sig.options.pop(ANNOTATIONS, {})
-        if isinstance(last_step(sig), group):
-            hand_down_links(sig, link_each)  # Else each of the group would send the same one.
-        if isinstance(sig, _chain):
-            node = self._chain(sig, fed, by_name, said)
+    def node(self, sig: Canvas, args: Args, kwargs: Kwargs) -> PlanNode | None:
+        """Plan a canvas that is called with these partial arguments."""
+        annotations: Annotations = sig.options.pop(ANNOTATIONS, {})
+        if isinstance(folding.last_step(sig), group):
+            # Else each task of the group would send the same callback.
+            folding.hand_down_links(sig, folding.link_each)
+        if isinstance(sig, Chain):
+            node = self._chain(sig, args, kwargs, annotations)
         elif isinstance(sig, group):
-            node = self._group(sig, sig.tasks, fed, by_name, said)
-            sig.kwargs["tasks"] = [as_member(task) for task in sig.tasks]
-        elif isinstance(sig, _chord):
-            node = self._chord(sig, fed, by_name, said)
+            node = self._group(sig, sig.tasks, args, kwargs, annotations)
+            replace_parts(sig, tasks=[folding.as_member(task) for task in sig.tasks])
+        elif isinstance(sig, chord):
+            node = self._chord(sig, args, kwargs, annotations)
         else:
-            node = self._leaf(sig, fed, by_name, said)
-        # A chord clones its header, and Celery's clones have dictionaries for callbacks.
-        links = [maybe_signature(link, app=sig._app) for link in sig.options.get("link") or ()]
+            node = self._leaf(sig, args, kwargs, annotations)
+        # ``_chord.run`` clones its header, and Celery's clones have dictionaries for callbacks.
+        links = [
+            cast(Canvas, maybe_signature(link, app=bound_app(sig)))
+            for link in sig.options.get("link") or ()
+        ]
         callbacks = [self.node(link, EARLIER_RESULT, {}) for link in links]
         if links:
-            sig.options["link"] = [with_input(link) for link in links]
+            sig.options["link"] = [folding.with_input(link) for link in links]
         for callback in callbacks:
             if callback is not None:
                 callback.allow_failure = True
         return _container_node(NodeType.LINK, [node, *callbacks]) if any(callbacks) else node
 
-    def _leaf(
-        self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any], said: dict[str, Any]
-    ) -> PlanNode | None:
+    def _task_id(self, sig: Canvas) -> str:
         if not self.keep_ids or "task_id" not in sig.options:
             sig.options["task_id"] = str(uuid4())
-        app = sig.app or current_app
+        task_id: str = sig.options["task_id"]
+        return task_id
+
+    def _leaf(
+        self, sig: Canvas, args: Args, kwargs: Kwargs, annotations: Annotations
+    ) -> PlanNode | None:
+        task_class: str = sig["task"]
         call = Call(
-            task=app.tasks.get(sig.task),
-            task_class=sig.task,
-            task_id=sig.options["task_id"],
-            args=tuple(sig.args) if sig.immutable else fed + tuple(sig.args),
-            kwargs=dict(sig.kwargs) if sig.immutable else {**sig.kwargs, **by_name},
-            awaits=fed is EARLIER_RESULT and not sig.immutable,
+            task=(sig.app or current_app).tasks.get(task_class),
+            task_class=task_class,
+            task_id=self._task_id(sig),
+            args=tuple(sig.args) if sig.immutable else args + tuple(sig.args),
+            kwargs=dict(sig.kwargs) if sig.immutable else {**sig.kwargs, **kwargs},
+            awaits=args is EARLIER_RESULT and not sig.immutable,
         )
         if not self.keep(call):
             return None
         self.calls.append(call)
         name, steps = _describe(call)
-        allowed = bool(said.get("allow_failure") or getattr(call.task, "allow_failure", False))
+        allowed = bool(
+            annotations.get("allow_failure") or getattr(call.task, "allow_failure", False)
+        )
         if allowed and not is_user_task(call.task):
-            raise InvalidCanvas(f"{sig.task} cannot be allowed to fail: it is no user task.")
+            raise InvalidCanvas(f"{task_class} cannot be allowed to fail: it is no user task.")
         return PlanNode(
             NodeType.TASK,
-            sig.options["task_id"],
-            name=(said.get("name") or name)[:MAX_TEXT_LENGTH],
-            named=bool(said.get("name")),
-            task_class=sig.task,
+            call.task_id,
+            name=(annotations.get("name") or name)[:MAX_TEXT_LENGTH],
+            named=bool(annotations.get("name")),
+            task_class=task_class,
             total_steps=steps,
             allow_failure=allowed,
         )
 
     def _group(
         self,
-        sig: Any,
-        tasks: list[Any],
-        fed: tuple[Any, ...],
-        by_name: dict[str, Any],
-        said: dict[str, Any],
+        sig: group,
+        tasks: list[Canvas],
+        args: Args,
+        kwargs: Kwargs,
+        annotations: Annotations,
     ) -> PlanNode | None:
-        members = [self.node(task, fed, by_name) for task in tasks]
-        if fed or by_name:
-            sig.kwargs["tasks"] = [with_input(task) for task in tasks]
-        if not self.keep_ids or "task_id" not in sig.options:
-            sig.options["task_id"] = str(uuid4())
+        members = [self.node(task, args, kwargs) for task in tasks]
+        if args or kwargs:
+            replace_parts(sig, tasks=[folding.with_input(task) for task in tasks])
+        task_id = self._task_id(sig)
         return _container_node(
-            NodeType.GROUP, members, said, sig.options["task_id"], may_be_empty=not tasks
+            NodeType.GROUP, members, annotations, task_id, may_be_empty=not tasks
         )
 
     def _chord(
-        self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any], said: dict[str, Any]
+        self, sig: chord, args: Args, kwargs: Kwargs, annotations: Annotations
     ) -> PlanNode | None:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
-        sig.kwargs["header"] = header = group(sig.kwargs["header"], app=sig._app)
-        node = self._group(header, header.tasks, fed, by_name, said.get("header", {}))
-        if all(is_void(task) for task in header.tasks):
-            header.kwargs["tasks"] = []
-        hand_down_links(sig.kwargs["body"], link_each)
-        body = self.node(sig.kwargs["body"], EARLIER_RESULT, {})
-        sig.kwargs["body"] = with_input(sig.kwargs["body"])
-        return _container_node(NodeType.CHORD, [node, body], said)
+        header = group(sig.kwargs["header"], app=bound_app(sig))
+        replace_parts(sig, header=header)
+        node = self._group(header, header.tasks, args, kwargs, annotations.get("header", {}))
+        if all(folding.is_void(task) for task in header.tasks):
+            replace_parts(header, tasks=[])
+        folding.hand_down_links(sig.body, folding.link_each)
+        body = self.node(sig.body, EARLIER_RESULT, {})
+        replace_parts(sig, body=folding.with_input(sig.body))
+        return _container_node(NodeType.CHORD, [node, body], annotations)
 
     def _chain(
-        self, sig: Any, fed: tuple[Any, ...], by_name: dict[str, Any], said: dict[str, Any]
+        self, sig: Chain, args: Args, kwargs: Kwargs, annotations: Annotations
     ) -> PlanNode | None:
         members: list[PlanNode | None] = []
-        fed = fed + tuple(sig.args) if sig.args else fed
+        args = args + tuple(sig.args) if sig.args else args
         for task in sig.tasks:
-            hand_down_links(task, link)
-            members.append(self.node(task, fed, by_name))
-            fed, by_name = EARLIER_RESULT, {}
-        sig.kwargs["tasks"] = fold_chain(sig.tasks)
+            folding.hand_down_links(task, folding.link_first)
+            members.append(self.node(task, args, kwargs))
+            args, kwargs = EARLIER_RESULT, {}
+        replace_parts(sig, tasks=folding.fold_chain(sig.tasks))
         present = [member for member in members if member is not None]
         steps = _fold_nodes(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:
-            _apply_annotations(steps[0], said)
+            _apply_annotations(steps[0], annotations)
             return steps[0]
-        return _container_node(NodeType.CHAIN, steps, said, may_be_empty=not sig.tasks)
+        return _container_node(NodeType.CHAIN, steps, annotations, may_be_empty=not sig.tasks)
 
 
 def _fold_nodes(members: list[PlanNode]) -> list[PlanNode]:
-    """A group that a step follows is shown as the chord that Celery makes of the two."""
+    """Join each group and the step after it in one chord, as Celery does."""
     steps: list[PlanNode] = []
     for member in reversed(members):
         if steps and member.node_type is NodeType.GROUP and len(member.children) > 1:
@@ -220,8 +237,8 @@ def _fold_nodes(members: list[PlanNode]) -> list[PlanNode]:
 
 def _container_node(
     node_type: NodeType,
-    members: list[PlanNode | None] | list[PlanNode],
-    said: dict[str, Any] | None = None,
+    members: Sequence[PlanNode | None],
+    annotations: Annotations | None = None,
     task_id: str = "",
     *,
     may_be_empty: bool = False,
@@ -236,33 +253,30 @@ def _container_node(
         children=children,
         total_steps=sum(child.total_steps for child in children),
     )
-    _apply_annotations(node, said or {})
+    _apply_annotations(node, annotations or {})
     return node
 
 
-def _apply_annotations(node: PlanNode, said: dict[str, Any]) -> None:
-    if said.get("name"):
-        node.name, node.named = said["name"][:MAX_TEXT_LENGTH], True
-    node.allow_failure = node.allow_failure or bool(said.get("allow_failure"))
+def _apply_annotations(node: PlanNode, annotations: Annotations) -> None:
+    if annotations.get("name"):
+        node.name, node.named = annotations["name"][:MAX_TEXT_LENGTH], True
+    node.allow_failure = node.allow_failure or bool(annotations.get("allow_failure"))
 
 
 def _describe(call: Call) -> tuple[str, int]:
-    """The name and the number of steps of a call."""
+    """Return the name and the number of steps of a call."""
     if not is_user_task(call.task):
-        mapped = call.task_class in MAPS
-        return _short_name(call.kwargs["task"]["task"] if mapped else call.task_class), 1
+        mapped = call.kwargs["task"] if call.task_class in MAPS else None
+        return _short_name(mapped["task"] if isinstance(mapped, dict) else call.task_class), 1
     arguments = call.arguments()
-    try:
+    # The name may be made of the result of a task that has not run yet.
+    remedy, strict = "It has no name before it runs.", not call.awaits
+    with guarded("describe", remedy, level=logging.DEBUG, strict=strict, task=call.task_class):
         return (
             str(call.task.generate_name(arguments)) or _short_name(call.task_class),
             max(0, int(call.task.calculate_total_steps(arguments))),
         )
-    except Exception:
-        if not call.awaits:
-            raise
-        # What it makes its name of is the result of a task that has not run yet.
-        logger.debug("No name for %s before it runs.", call.task_class, exc_info=True)
-        return _short_name(call.task_class), 1
+    return _short_name(call.task_class), 1
 
 
 def _short_name(name: str) -> str:

@@ -1,9 +1,8 @@
-"""From a plan to stored rows, and from stored rows to published messages, in that order."""
+"""Storing the tree of a plan, and then publishing its messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from django.db import transaction
 
@@ -17,15 +16,15 @@ from ...planning.plan import PlanNode
 from ...tree import inserting
 from ...tree.bounds import assign_bounds
 from ...tree.nodes import TreeNode
-from .context import Submission, _submission, current_submission, start_tracking
+from .context import Submission, publishing, start_tracking, submitting
 
 
 def store_plan(
-    root: PlanNode, *, user_id: Any, action: str = "", subject: str = ""
+    root: PlanNode, *, user_id: object, action: str = "", subject: str = ""
 ) -> UserTaskStatus:
-    """Writes the whole tree of a plan and returns its root.
+    """Store the whole tree of a plan and return its root.
 
-    Queries: those of ``rows.insert``.
+    Queries: those of ``inserting.insert_tree``.
     """
     start_tracking()
     shared = {"user_id": user_id, "action": action, "subject": subject}
@@ -40,15 +39,14 @@ def store_plan(
 def publish_plan(
     root: UserTaskStatus,
     plan: PlanNode,
-    send: Callable[[], Any],
+    send: Callable[[], object],
     *,
     eager: bool,
     whole: bool = True,
 ) -> None:
-    """Publishes a stored workflow: at once, or when the caller's transaction commits.
+    """Publish a stored workflow: at once, or when the caller's transaction commits.
 
-    ``root.result`` becomes what ``send`` returns. In eager mode the tasks run at once in any
-    case.
+    ``root.result`` becomes what ``send`` returns. In eager mode the tasks run at once in any case.
 
     Raises:
         Exception: what ``send`` raised. What could not be sent has ended as Failed, with that
@@ -57,19 +55,17 @@ def publish_plan(
 
     def publish() -> None:
         context = Submission(root.tree_id, whole)
-        # What the tasks of a whole workflow have made is over with it, too.
-        ours = {leaf.task_id for leaf in plan.leaves()} if current_submission() else None
-        token = _submission.set(context)
+        # What the tasks of a whole workflow have spawned is over with it, too.
+        ours = {leaf.task_id for leaf in plan.leaves()} if publishing().submission else None
         try:
-            root.result = send()
+            with submitting(context):
+                root.result = send()
         except Exception as error:
-            _submission.reset(token)
             if eager:
                 _end_eager(root.tree_id, ours, error)
             else:
                 _fail_unsent(root.tree_id, plan, context.published, error)
             raise
-        _submission.reset(token)
         if eager:
             _end_eager(root.tree_id, ours, None)
 
@@ -85,19 +81,19 @@ def _fail_unsent(tree_id: int, plan: PlanNode, published: set[str], error: Excep
     first = [leaf for leaf in plan.leaves() if not dependencies.in_degree(leaf)]
     unsent = [leaf for leaf in first if leaf.task_id not in published]
     blocked = graph.prevented(dependencies, unsent)
-    fates = {leaf.task_id: Phase.SKIPPED for leaf in blocked}
-    fates.update((leaf.task_id, Phase.FAILED) for leaf in unsent)
+    outcomes = {leaf.task_id: Phase.SKIPPED for leaf in blocked}
+    outcomes.update((leaf.task_id, Phase.FAILED) for leaf in unsent)
     reason = f"It could not be sent to the workers: {error or type(error).__name__}"
-    transitions.close_leaves(tree_id, lambda leaf: fates.get(leaf.task_id), reason)
+    transitions.close_leaves(tree_id, lambda leaf: outcomes.get(leaf.task_id), reason)
 
 
 def _end_eager(tree_id: int, ours: set[str] | None, error: Exception | None) -> None:
-    """In eager mode nothing runs any more once the call has returned or raised."""
+    """Settle what is open: in eager mode nothing runs once the call has returned or raised."""
     reason = (str(error) or type(error).__name__) if error else "It ended without a result."
 
-    def fate(leaf: TreeNode) -> Phase | None:
+    def outcome(leaf: TreeNode) -> Phase | None:
         if ours is not None and leaf.task_id not in ours:
             return None
         return Phase.SKIPPED if leaf.phase is Phase.PENDING else Phase.FAILED
 
-    transitions.close_leaves(tree_id, fate, reason)
+    transitions.close_leaves(tree_id, outcome, reason)
