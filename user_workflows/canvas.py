@@ -185,7 +185,7 @@ class Workflow:
 
 
 def _key(field: str, value: str) -> str:
-    longest = UserTaskStatus._meta.get_field(field).max_length
+    longest = getattr(UserTaskStatus, field).field.max_length
     if len(str(value)) > longest:
         raise ValueError(f"The {field} of a workflow is at most {longest} characters long.")
     return str(value)

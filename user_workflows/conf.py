@@ -87,6 +87,11 @@ class Settings:
         return bool(_setting("CAPTURE", True))
 
     @property
+    def KEEP_CONNECTION(self) -> bool:
+        """Keep a database connection in each process of a prefork pool (default: yes)."""
+        return bool(_setting("KEEP_CONNECTION", True))
+
+    @property
     def LOST_AFTER(self) -> timedelta:
         """How long a running task may give no sign of life (default: 5 minutes).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from .phases import NodeType
 
@@ -16,11 +16,12 @@ from .phases import NodeType
 if TYPE_CHECKING:
     import networkx as nx
 
+    #: Of the node objects that it was made from, and barriers.
     Graph = nx.DiGraph[Any]
 
 
-class Node(Protocol):
-    """What the graph needs of a node."""
+class GraphNode(Protocol):
+    """What the graph needs of a node; nodes must be hashable, too."""
 
     @property
     def node_type(self) -> NodeType: ...
@@ -29,10 +30,10 @@ class Node(Protocol):
     def allow_failure(self) -> bool: ...
 
     @property
-    def children(self) -> Sequence[Any]: ...
+    def children(self) -> Sequence[Self]: ...
 
 
-N = TypeVar("N", bound=Node)
+N = TypeVar("N", bound=GraphNode)
 
 
 class Barrier(NamedTuple):
@@ -41,69 +42,69 @@ class Barrier(NamedTuple):
     number: int
 
 
-class _Ends(NamedTuple):
-    """Where a subtree can be entered, and what whoever comes after it waits for."""
+class _Ends(NamedTuple, Generic[N]):
+    """Where a subtree can be entered, and what its successors wait for."""
 
-    entries: list[Any]
-    exits: list[Any]
+    entries: list[N]
+    exits: list[N]
 
 
-def dependencies(root: N) -> Graph:
-    """The graph below ``root``: an edge leads from a leaf to each leaf that waits for it.
+def dependencies(root: N, *, partial: bool = False) -> Graph:
+    """Return the graph below ``root``: an edge leads from a leaf to each leaf that waits for it.
 
-    Nodes are the given node objects themselves, which must be hashable, and ``Barrier``s. What a
-    failure of ``leaf`` prevents is ``prevented(graph, [leaf])``. A node without children counts
-    as a leaf, so a part of a tree may stand for the whole. Size: linear in the number of nodes.
+    Its nodes are the given node objects themselves, and ``Barrier``s. What a failure of ``leaf``
+    prevents is ``prevented(graph, [leaf])``. Size: linear in the number of nodes.
+
+    Args:
+        root: the top of a tree.
+        partial: the children of some containers were not read. A container without children then
+            stands in the graph itself, for all that is in it.
     """
     import networkx as nx
 
     graph: Graph = nx.DiGraph()
-    _add(graph, root)
+    ends: dict[int, _Ends[N]] = {}
+    waiting = [(root, False)]
+    while waiting:
+        node, is_below_done = waiting.pop()
+        if is_below_done:
+            parts = [ends.pop(id(child)) for child in node.children]
+            ends[id(node)] = _add_parent(graph, node, parts)
+        elif node.children:
+            waiting.append((node, True))
+            waiting += [(child, False) for child in reversed(node.children)]
+        elif partial or node.node_type is NodeType.TASK:
+            graph.add_node(node)
+            ends[id(node)] = _Ends([node], [node])
+        else:
+            ends[id(node)] = _Ends([], [])
     return graph
 
 
-def prevented(graph: Graph, failed: Iterable[Any]) -> list[Any]:
-    """The leaves that can never run when those in ``failed`` do not succeed, in no order."""
+def prevented(graph: Graph, failed: Iterable[N]) -> list[N]:
+    """Return the leaves that can never run when those in ``failed`` do not succeed, unordered."""
     import networkx as nx
 
-    found: set[Any] = set()
+    found: set[N | Barrier] = set()
     for leaf in failed:
         if leaf not in found:
             found |= nx.descendants(graph, leaf)
     return [node for node in found if not isinstance(node, Barrier)]
 
 
-def waits_for(graph: Graph, leaf: Any) -> list[Any]:
-    """The leaves that must succeed right before ``leaf`` may start, in no order."""
-    found: list[Any] = []
+def waits_for(graph: Graph, leaf: N) -> list[N]:
+    """Return the leaves that must succeed right before ``leaf`` may start, unordered."""
+    found: list[N] = []
     for before in graph.predecessors(leaf):
+        # A barrier waits for leaves only.
         found += graph.predecessors(before) if isinstance(before, Barrier) else [before]
     return found
 
 
-def _add(graph: Graph, root: Any) -> _Ends:
-    ends: dict[int, _Ends] = {}
-    waiting = [(root, False)]
-    while waiting:
-        node, is_below_done = waiting.pop()
-        if is_below_done or not node.children:
-            parts = [ends.pop(id(child)) for child in node.children]
-            ends[id(node)] = _add_node(graph, node, parts)
-        else:
-            waiting.append((node, True))
-            waiting += [(child, False) for child in reversed(node.children)]
-    return ends[id(root)]
-
-
-def _add_node(graph: Graph, node: Any, parts: list[_Ends]) -> _Ends:
-    if not node.children:
-        if node.node_type is not NodeType.TASK:
-            return _Ends([], [])
-        graph.add_node(node)
-        return _Ends([node], [node])
+def _add_parent(graph: Graph, node: N, parts: list[_Ends[N]]) -> _Ends[N]:
     if node.node_type in (NodeType.TASK, NodeType.REPLACED):
-        # Nobody waits for what a task has merely sent: growth allows that to fail. What a task
-        # was replaced with comes last, and may be allowed to fail as the task was.
+        # Nothing waits for what a task has merely sent: it is allowed to fail. What a task was
+        # replaced with comes last, and may be allowed to fail as the task was.
         replacement = node.children[-1] if node.node_type is NodeType.REPLACED else None
         pairs = zip(node.children, parts, strict=True)
         parts = [part for child, part in pairs if child is replacement or not child.allow_failure]
@@ -123,8 +124,8 @@ def _add_node(graph: Graph, node: Any, parts: list[_Ends]) -> _Ends:
     )
 
 
-def _in_order(graph: Graph, parts: list[_Ends]) -> _Ends:
-    # An empty group orders nothing: whoever follows it waits for what came before it.
+def _in_order(graph: Graph, parts: list[_Ends[N]]) -> _Ends[N]:
+    # An empty group orders nothing: what follows it waits for what came before it.
     present = [part for part in parts if part.entries]
     if not present:
         return _Ends([], [])
@@ -133,7 +134,7 @@ def _in_order(graph: Graph, parts: list[_Ends]) -> _Ends:
     return _Ends(present[0].entries, present[-1].exits)
 
 
-def _connect(graph: Graph, before: list[Any], after: list[Any]) -> None:
+def _connect(graph: Graph, before: list[N], after: list[N]) -> None:
     if len(before) > 1 and len(after) > 1:
         barrier = Barrier(graph.number_of_nodes())
         graph.add_edges_from((node, barrier) for node in before)

@@ -22,7 +22,6 @@ from django.db import models
 from django.urls import NoReverseMatch, reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
-from mptt.models import MPTTModel, TreeForeignKey
 
 from . import graph as graphs
 from .conf import artifact_storage
@@ -47,7 +46,22 @@ from .tree.nodes import TreeNode, percent, read_tree
 from .tree.slots import allocate_slot
 
 if TYPE_CHECKING:
+    from django.db.models import ForeignKey as TreeForeignKey
+
     from .lifecycle.cancellation import Cancellation
+
+    class MPTTModel(models.Model):
+        """What is used of MPTT's, which has no types."""
+
+        def get_ancestors(
+            self, ascending: bool = False, include_self: bool = False
+        ) -> models.QuerySet[Self]: ...
+        def get_descendants(self, include_self: bool = False) -> models.QuerySet[Self]: ...
+
+        class Meta:
+            abstract = True
+else:
+    from mptt.models import MPTTModel, TreeForeignKey
 
 _WEB_ADDRESS = URLValidator(schemes=["http", "https"])
 _NODE_TYPES = {f"celery.{node_type.value}": node_type for node_type in NodeType}
@@ -220,16 +234,20 @@ class UserTaskStatus(MPTTModel):
     def from_db(cls, db: Any, field_names: Any, values: Any, **more: Any) -> UserTaskStatus:
         """Remembers what was read, so that ``save()`` can tell what changed."""
         instance: UserTaskStatus = super().from_db(db, field_names, values, **more)
-        instance._stored = instance._columns()
+        instance.note_stored()
         return instance
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """Reads the row, or some columns of it, and forgets what was changed in them."""
         super().refresh_from_db(*args, **kwargs)
         fields = kwargs.get("fields", args[1] if len(args) > 1 else None)
-        named = None if fields is None else {self._meta.get_field(f).attname for f in fields}
         current = self._columns()
-        self._stored.update({k: v for k, v in current.items() if named is None or k in named})
+        if fields is not None:
+            read = {
+                f.attname for f in self._meta.concrete_fields if {f.name, f.attname} & {*fields}
+            }
+            current = {name: value for name, value in current.items() if name in read}
+        self._stored.update(current)
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -276,7 +294,7 @@ class UserTaskStatus(MPTTModel):
                 self.lft, self.rght = room.lft, room.lft + room.gap
                 super().save(*args, **kwargs)
                 parents.filter(is_container=False).update(is_container=True)
-        self._stored = self._columns()
+        self.note_stored()
 
     def _update(self, *args: Any, **kwargs: Any) -> None:
         current = self._columns()
@@ -536,6 +554,10 @@ class UserTaskStatus(MPTTModel):
             artifact.size = len(storable(text).encode())
         artifact.save()
         return artifact
+
+    def note_stored(self) -> None:
+        """Note that the columns of this instance are as stored."""
+        self._stored = self._columns()
 
     def apply_row(self, **columns: Any) -> None:
         """Sets columns that were written in the database on this instance too."""

@@ -171,5 +171,6 @@ def keep_connections(**kwargs: Any) -> None:
 @worker_process_shutdown.connect
 @worker_shutdown.connect
 def write_what_is_left(**kwargs: Any) -> None:
-    """Stores the sums that are not stored yet."""
+    """Stores the sums that are not stored yet, and closes the connection of the process."""
     progress.finish()
+    connections.close_kept_connections()

@@ -439,7 +439,7 @@ def test_a_write_that_has_waited_long_is_not_missed(monkeypatch: pytest.MonkeyPa
     status = part(root, "read")
 
     def wait(execute: Any, sql: str, *args: Any) -> Any:
-        if sql.startswith("UPDATE") and '"state"' in sql.replace("`", '"'):
+        if sql.startswith("UPDATE") and "state" in sql:
             time.sleep(0.1)
         return execute(sql, *args)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def chunked(items: list[Any], size: int = 500) -> Iterator[list[Any]]:
-    """The items in lists of at most ``size``, for queries that name each of them."""
+def chunked(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Return the items in slices of at most ``size``."""
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,68 +1,80 @@
-"""The database connections that statuses are written through."""
+"""The database connections that statuses are read and written through."""
 
 from __future__ import annotations
 
 import os
 import threading
-from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections, router, transaction
 
+from ..conf import settings
 from .tables import statuses
 
-
-def status_connection() -> Any:
-    """The database connection that statuses are written through."""
-    return connections[router.db_for_write(statuses().model)]
-
-
-def status_atomic() -> AbstractContextManager[Any]:
-    """``transaction.atomic`` on the connection that statuses are written through."""
-    opened: AbstractContextManager[Any] = transaction.atomic(using=status_connection().alias)
-    return opened
-
-
-def has_psycopg(connection: Any) -> bool:
-    """Whether a connection is one to PostgreSQL, made by psycopg 3."""
-    return bool(connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg")
-
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 #: Seconds that a connection is kept for, where Django is not told how long it may.
 KEEP_SECONDS = 60
 
 
-class KeptConnections(threading.local):
-    """Connections of a process that outlive the tasks it runs.
+def status_connection() -> BaseDatabaseWrapper:
+    """Return the site's connection that statuses are written through."""
+    return connections[router.db_for_write(statuses().model)]
 
-    Celery closes those of the site around each task, and to open one takes longer than all that
-    is sent for a task: see docs/explanation/performance.md.
-    """
 
-    is_on = False
+def status_atomic() -> transaction.Atomic:
+    """Return ``transaction.atomic`` on the connection that statuses are written through."""
+    return transaction.atomic(using=status_connection().alias)
 
+
+def has_psycopg(connection: Any) -> bool:
+    """Return whether a connection is one to PostgreSQL, made by psycopg 3."""
+    return bool(connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg")
+
+
+# -- the process's own ----------------------------------------------------------------------------
+
+# Celery closes the site's connections around each task, and to open one takes longer than all that
+# tracking sends for a task: see docs/explanation/performance.md.
+
+
+class _Kept(threading.local):
     def __init__(self) -> None:
-        self._connections: dict[tuple[int, str], Any] = {}
-
-    def instead_of(self, site: Any) -> Any:
-        """The connection to use: that of the site where it is open."""
-        if not KeptConnections.is_on or site.connection is not None:
-            return site
-        if site.settings_dict["OPTIONS"].get("pool"):
-            return site  # There it is not opened anew.
-        mine = os.getpid(), site.alias  # A body may fork.
-        kept = self._connections.get(mine)
-        if kept is None:
-            kept = self._connections[mine] = site.copy()
-            if kept.settings_dict["CONN_MAX_AGE"] == 0:
-                kept.settings_dict["CONN_MAX_AGE"] = KEEP_SECONDS
-        kept.close_if_unusable_or_obsolete()
-        return kept
+        # By process: a body may fork. Those of the parent are not to be closed in the child, nor
+        # to be forgotten, which closes them too.
+        self.connections: dict[tuple[int, str], BaseDatabaseWrapper] = {}
 
 
-kept_connections = KeptConnections()
+_kept = _Kept()
+_is_keeping = False
 
 
 def keep_connections() -> None:
-    """Statements need not wait for a connection from now on: for processes that run tasks."""
-    KeptConnections.is_on = True
+    """Keep connections from now on, unless the site does not want it: for pools of processes."""
+    global _is_keeping
+    _is_keeping = settings.KEEP_CONNECTION
+
+
+def connection_for(alias: str) -> BaseDatabaseWrapper:
+    """Return the connection for a statement: the site's if that is open, else one that is kept.
+
+    So what a task has written and not committed is never looked at from outside.
+    """
+    site = connections[alias]
+    if not _is_keeping or site.connection is not None or site.settings_dict["OPTIONS"].get("pool"):
+        return site
+    kept = _kept.connections.get((os.getpid(), alias))
+    if kept is None:
+        kept = _kept.connections[os.getpid(), alias] = site.copy()
+        if kept.settings_dict["CONN_MAX_AGE"] == 0:
+            kept.settings_dict["CONN_MAX_AGE"] = KEEP_SECONDS
+    kept.close_if_unusable_or_obsolete()
+    return kept
+
+
+def close_kept_connections() -> None:
+    """Close the connections that this thread keeps; a later statement opens a new one."""
+    for (pid, _), kept in _kept.connections.items():
+        if pid == os.getpid():
+            kept.close()

@@ -1,177 +1,201 @@
-"""Statements on nodes that are compiled once and then sent with other values each time.
+"""The five statements of a task's start and end, as SQL.
 
-Nine tenths of the processor time of a task's start and end went into building and compiling the
-same few querysets again. What is sent for each task is therefore a function of its values:
-
-    @Select
-    def leaf(task_id):
-        return statuses().filter(task_id=task_id).order_by().values_list("pk", "phase")
-
-    @Update
-    def rename(pk, modified, **names):
-        return statuses().filter(pk=pk).order_by(), {"modified": modified, **names}
-
-    row = leaf(task_id="...")
-    found = rename(pk=row.pk, modified=now(), name="Export")
-
-The function is asked for its queryset with a ``Parameter`` in place of each value, once for each
-database and each choice of names. A value is named after the column that it is compared with or
-stored in. Nothing in the function may depend on a value, or on the time: an attempt to calculate
-with one fails, and so does a statement that is not the same twice or leaves a value out.
+Nine tenths of the processor time of a start and an end went into building and compiling the same
+querysets again (docs/explanation/performance.md), so these are sent as they stand here. They are
+the same on PostgreSQL, SQLite, MariaDB and MySQL; ``{nodes}`` is the table of nodes. Tests compare
+each of them with the queryset that it stands for.
 """
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db import connections, router, transaction
-from django.db.models import Value
-from django.db.models.sql import UpdateQuery
-from django.utils.timezone import now
+from django.conf import settings
+from django.db import router, transaction
+from django.utils.timezone import is_naive, make_aware, now
 
-from .connections import kept_connections
+from .connections import connection_for
 from .tables import statuses
 from .timestamps import restamp_if_slow
 
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
-class Parameter(Value):
-    """Stands for a value that comes later."""
+    from ..models import UserTaskStatus
 
-    def as_sql(self, *args: Any, **kwargs: Any) -> Any:
-        """A placeholder, and what belongs there."""
-        meta = statuses().model._meta
-        field = meta.pk if self.value == "pk" else meta.get_field(self.value)
-        return "%s", [Place(self.value, field)]
-
-    def _refuse(self, *args: Any) -> NoReturn:
-        raise TypeError(f"A statement must not depend on a value, here {self.value}.")
-
-    __int__ = __float__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __str__ = __format__ = _refuse
+SELECT_LEAF_TO_START = """\
+SELECT leaf.id, leaf.tree_id, leaf.parent_id, leaf.phase, parent.phase,
+       leaf.attempts, leaf.replaced_nesting, leaf.allow_failure, leaf.last_seen_at IS NOT NULL
+FROM {nodes} leaf LEFT JOIN {nodes} parent ON parent.id = leaf.parent_id
+WHERE leaf.task_id = %s"""
 
 
-class Place(NamedTuple):
-    """Where in a statement a value belongs, and the column that knows how it is stored."""
+class LeafToStart(NamedTuple):
+    """What the gate and the execution of a task need of its node."""
 
-    name: str
-    field: Any
-
-
-class Compiled(NamedTuple):
-    """A statement in the words of one database."""
-
-    sql: str
-    values: tuple[Any, ...]
-    """What is sent with it, with places to be filled."""
-    converted: tuple[tuple[int, Any], ...] = ()
-    """What is selected and not given as Python has it: dates, on some databases."""
-    row: Any = None
-    """Makes a row of their values."""
-
-    def send(self, cursor: Any, values: dict[str, Any], connection: Any) -> None:
-        """Fills the places and runs the statement."""
-        if None in values.values():
-            raise ValueError("NULL is not compared as other values are: leave it out.")
-        cursor.execute(
-            self.sql,
-            tuple(
-                [
-                    known.field.get_db_prep_value(values[known.name], connection)
-                    if type(known) is Place
-                    else known
-                    for known in self.values
-                ]
-            ),
-        )
+    pk: int
+    tree_id: int
+    parent_id: int | None
+    phase: str
+    parent_phase: str | None
+    attempts: int
+    replaced_nesting: int
+    allow_failure: bool
+    was_seen: bool
+    """Whether a worker has started its body before."""
 
 
-class Statement:
-    """What ``Select`` and ``Update`` have in common."""
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self._build = build
-        self._compiled: dict[tuple[str, ...], Compiled] = {}
-
-    def _for(self, connection: Any, values: dict[str, Any]) -> Compiled:
-        key = (connection.alias, *values)
-        if key not in self._compiled:
-            compiled, again = (self._compile(connection, values) for _ in range(2))
-            if compiled[:2] != again[:2]:
-                raise TypeError(f"{self._build.__name__} depends on something, such as the time.")
-            missing = set(values) - {v.name for v in compiled.values if isinstance(v, Place)}
-            if missing:
-                raise TypeError(f"{self._build.__name__} does not use {sorted(missing)}.")
-            self._compiled[key] = compiled
-        return self._compiled[key]
-
-    def _compile(self, connection: Any, names: Any) -> Compiled:
-        built = self._build(**{name: Parameter(name) for name in names})
-        return self._in_words(built, connection)
-
-    def _in_words(self, built: Any, connection: Any) -> Compiled:
-        raise NotImplementedError
+def select_leaf_to_start(task_id: str) -> LeafToStart | None:
+    """Return the node of the Celery task ``task_id``. One query."""
+    row = _select_one(_reading_connection(), SELECT_LEAF_TO_START, task_id)
+    return LeafToStart(*row[:7], *map(bool, row[7:])) if row else None
 
 
-class Select(Statement):
-    """A function that makes ``values_list()`` becomes one that returns the first row of it."""
-
-    def __call__(self, **values: Any) -> Any:
-        """The first row with the names of its columns, or None."""
-        connection = kept_connections.instead_of(connections[router.db_for_read(statuses().model)])
-        compiled = self._for(connection, values)
-        with connection.cursor() as cursor:
-            compiled.send(cursor, values, connection)
-            found = cursor.fetchone()
-        if found is None:
-            return None
-        row = list(found)
-        for at, column in compiled.converted:
-            for convert in _converters(column, connection):
-                row[at] = convert(row[at], column, connection)
-        return compiled.row(*row)
-
-    def _in_words(self, built: Any, connection: Any) -> Compiled:
-        compiler = built.query.get_compiler(connection=connection)
-        sql, values = compiler.as_sql()
-        columns = enumerate(column for column, *_ in compiler.select)
-        converted = tuple((at, of) for at, of in columns if _converters(of, connection))
-        return Compiled(sql, tuple(values), converted, namedtuple("Row", built._fields))
+SELECT_CONTAINER = """\
+SELECT id, tree_id, parent_id, node_type, phase, allow_failure, ended_at IS NOT NULL,
+       EXISTS (SELECT 1 FROM {nodes} child
+               WHERE child.parent_id = container.id AND child.settled_at IS NULL)
+FROM {nodes} container
+WHERE id = %s"""
 
 
-def _converters(column: Any, connection: Any) -> list[Callable[[Any, Any, Any], Any]]:
-    # Not kept: they would keep alive the connection of the thread that was the first.
-    return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+class ContainerToSettle(NamedTuple):
+    """What it takes to settle a container, or a task with tasks below it."""
+
+    pk: int
+    tree_id: int
+    parent_id: int | None
+    node_type: str
+    phase: str
+    allow_failure: bool
+    has_ended: bool
+    """Of a task with tasks below it: whether its own body has."""
+    has_open_child: bool
 
 
-class Update(Statement):
-    """A function that makes rows and their new columns becomes one that stores them.
+def select_container(pk: int) -> ContainerToSettle | None:
+    """Return a container, and whether anything in it is open. One query."""
+    row = _select_one(_reading_connection(), SELECT_CONTAINER, pk)
+    return ContainerToSettle(*row[:5], *map(bool, row[5:])) if row else None
 
-    As with the ``update()`` of a queryset, what is seen late is dated when it is seen.
+
+SELECT_NODE = "SELECT {columns} FROM {nodes} WHERE id = %s"
+
+
+def select_node(pk: int) -> UserTaskStatus | None:
+    """Return a fresh instance of a node, as the manager's ``get()`` would. One query."""
+    model, connection = statuses().model, _reading_connection()
+    fields = model._meta.concrete_fields
+    names = [field.attname for field in fields]
+    columns = ", ".join(connection.ops.quote_name(name) for name in names)
+    row = _select_one(connection, SELECT_NODE.replace("{columns}", columns), pk)
+    if row is None:
+        return None
+    values = [
+        _to_python(field, value, connection) for field, value in zip(fields, row, strict=True)
+    ]
+    return model.from_db(connection.alias, names, values)
+
+
+BEGIN_LEAF = """\
+UPDATE {nodes}
+SET phase = 'RUNNING', state = 'In Progress', attempts = %s, modified = %s,
+    started_at = COALESCE(started_at, %s),
+    last_seen_at = COALESCE(%s, last_seen_at),
+    completed_steps = COALESCE(%s, completed_steps),
+    total_steps = COALESCE(%s, total_steps)
+WHERE id = %s AND settled_at IS NULL
+  AND phase IN ('PENDING', 'RETRYING', 'RUNNING')
+  AND (phase IN ('PENDING', 'RETRYING') OR attempts < %s OR last_seen_at IS NULL)"""
+
+
+def begin_leaf(
+    pk: int,
+    attempt: int,
+    at: datetime,
+    *,
+    last_seen_at: datetime | None = None,
+    completed_steps: int | None = None,
+    total_steps: int | None = None,
+) -> bool:
+    """Mark an open leaf as running; return False, and change nothing, if it must not start.
+
+    Of a message that was delivered twice only one starts the body: the later one finds an attempt
+    that is running already. Columns that are None stay as they are.
     """
+    fresh = (last_seen_at, completed_steps, total_steps)
+    return _update_one(BEGIN_LEAF, pk, at, attempt, at, at, *fresh, pk, attempt)
 
-    def __call__(self, *, pk: int, modified: datetime, **values: Any) -> bool:
-        """Whether there was such a row."""
-        begun = now()
-        values.update(pk=pk, modified=modified)
-        connection = kept_connections.instead_of(connections[router.db_for_write(statuses().model)])
-        compiled = self._for(connection, values)
-        with (
-            transaction.mark_for_rollback_on_error(using=connection.alias),
-            connection.cursor() as cursor,
-        ):
-            compiled.send(cursor, values, connection)
-            found = bool(cursor.rowcount)
-        if found:
-            restamp_if_slow(modified, begun, connection.alias, pk=pk)
-        return found
 
-    def _in_words(self, built: Any, connection: Any) -> Compiled:
-        rows, columns = built
-        query = rows.query.chain(UpdateQuery)
-        query.add_update_values(columns)
-        query.clear_select_clause()
-        sql, values = query.get_compiler(connection=connection).as_sql()
-        return Compiled(sql, tuple(values))
+SUCCEED_LEAF = """\
+UPDATE {nodes}
+SET phase = 'SUCCEEDED', state = 'Succeeded', completed_steps = total_steps,
+    modified = %s, settled_at = %s
+WHERE id = %s AND settled_at IS NULL AND ended_at IS NULL
+  AND phase IN ('PENDING', 'RETRYING', 'RUNNING')
+  AND NOT (node_type = 'task' AND is_container)
+  AND attempts <= COALESCE(%s, attempts)"""
+
+
+def succeed_leaf(pk: int, at: datetime, attempt: int | None = None) -> bool:
+    """Settle an open leaf as succeeded, as nearly all of them end.
+
+    Return False, and change nothing, where it has ended, was decided otherwise, has tasks below it
+    or is at a later attempt than ``attempt``.
+    """
+    return _update_one(SUCCEED_LEAF, pk, at, at, at, pk, attempt)
+
+
+# -- sending --------------------------------------------------------------------------------------
+
+
+def _reading_connection() -> BaseDatabaseWrapper:
+    return connection_for(router.db_for_read(statuses().model))
+
+
+def _complete(sql: str, connection: BaseDatabaseWrapper) -> str:
+    return sql.replace("{nodes}", connection.ops.quote_name(statuses().model._meta.db_table))
+
+
+def _select_one(
+    connection: BaseDatabaseWrapper, sql: str, key: int | str
+) -> tuple[Any, ...] | None:
+    if key is None:
+        raise ValueError("No row has NULL for its key.")
+    with connection.cursor() as cursor:
+        cursor.execute(_complete(sql, connection), [key])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
+
+
+def _update_one(sql: str, pk: int, modified: datetime, *values: Any) -> bool:
+    """Send an UPDATE of one row as a queryset would; return whether it found the row."""
+    if pk is None:
+        raise ValueError("No row has NULL for its key.")
+    begun = now()
+    connection = connection_for(router.db_for_write(statuses().model))
+    adapt = connection.ops.adapt_datetimefield_value
+    with (
+        transaction.mark_for_rollback_on_error(using=connection.alias),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            _complete(sql, connection),
+            [adapt(value) if isinstance(value, datetime) else value for value in values],
+        )
+        found = bool(cursor.rowcount)
+    if found:
+        restamp_if_slow(modified, begun, connection.alias, pk=pk)
+    return found
+
+
+def _to_python(field: Any, value: Any, connection: BaseDatabaseWrapper) -> Any:
+    """Return what the ORM would have on an instance for a value that came from a cursor."""
+    field = getattr(field, "target_field", field)  # A site's users may have keys of any kind.
+    if hasattr(field, "from_db_value"):
+        return field.from_db_value(value, None, connection)
+    value = field.to_python(value)
+    if isinstance(value, datetime) and settings.USE_TZ and is_naive(value):
+        return make_aware(value, connection.timezone)  # Of databases that know no time zones.
+    return value

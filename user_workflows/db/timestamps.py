@@ -1,39 +1,47 @@
-"""Dates of writes that others see late."""
+"""Timestamps of rows that others see late."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connections, models, transaction
 from django.utils.timezone import now
 
 from .tables import statuses
 
-#: Writes of a transaction that has taken longer are dated by its commit.
+#: Rows that took longer to become visible are re-stamped.
 SLOW_WRITE = timedelta(seconds=5)
 
 
 def restamp_slow_transaction(tree_id: int, begun: datetime) -> None:
-    """Dates what a long transaction has written anew: nobody could see it at the time it says."""
+    """Re-stamp what a transaction has written in a tree, if it has ``begun`` long ago.
+
+    Called after its commit: before, nobody could see the rows at the time that ``modified`` says.
+    """
     if now() - begun > SLOW_WRITE:
         late = statuses().filter(tree_id=tree_id, modified__gte=begun).order_by()
         late.update(modified=now())
 
 
-def restamp_if_slow(dated: datetime, begun: datetime, using: str, **place: Any) -> None:
-    """Dates what was written as of ``dated`` anew if it takes long until others can see it.
+def restamp_if_slow(modified: datetime, begun: datetime, using: str, **rows: object) -> None:
+    """Re-stamp rows that become visible more than SLOW_WRITE after the write has begun.
 
-    The writing was ``begun`` then. It may have waited for a lock, or for the end of its
-    transaction; who asks for what has changed since then would miss it.
+    The write may have waited for a lock, or for the end of its transaction; polls by ``since``
+    would miss the rows.
+
+    Args:
+        modified: what was stored in the rows' column of that name.
+        begun: when the write began.
+        using: the alias of the database.
+        rows: further look-ups that the rows are found by.
     """
 
-    def show() -> None:
+    def restamp() -> None:
         if now() - begun > SLOW_WRITE:
-            rows = statuses().using(using).filter(modified=dated, **place)
-            models.QuerySet.update(rows.order_by(), modified=now())
+            late = statuses().using(using).filter(modified=modified, **rows)
+            models.QuerySet.update(late.order_by(), modified=now())
 
     if connections[using].in_atomic_block:
-        transaction.on_commit(show, using=using)
+        transaction.on_commit(restamp, using=using)
     else:
-        show()
+        restamp()

@@ -198,6 +198,5 @@ def _cause(node: LegacyNode) -> LegacyNode | None:
         Phase.CANCELED: (Phase.CANCELED, Phase.SKIPPED),
         Phase.SKIPPED: (Phase.SKIPPED,),
     }.get(node.phase, ())
-    below = cast("list[LegacyNode]", node.children)
-    causes = [child.cause for child in below if child.phase in alike and child.cause]
+    causes = [child.cause for child in node.children if child.phase in alike and child.cause]
     return min(causes, key=lambda cause: cause.row["modified"], default=None)

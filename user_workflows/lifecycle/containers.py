@@ -14,10 +14,9 @@ from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
-from ..db.statements import Select
+from ..db.statements import ContainerToSettle, select_container
 from ..db.tables import statuses
 from ..phases import BREAKS, Child, NodeType, Phase, verdict
-from ..tree.ancestors import _PART, Part
 from ..tree.nodes import TreeNode, open_node
 from .decisions import Change, grouped
 from .notifications import SettledNode
@@ -60,13 +59,6 @@ def _loaded_parent(status: UserTaskStatus) -> UserTaskStatus | None:
     return status.parent if type(status).parent.is_cached(status) else None
 
 
-@Select
-def _select_container(pk: Any) -> Any:
-    children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
-    container = statuses().filter(pk=pk).order_by().annotate(is_open=Exists(children))
-    return container.values_list(*_PART, "is_open")
-
-
 def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:
     """Settle a container that has no open child, then its parent, and so on; return those.
 
@@ -74,15 +66,14 @@ def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNod
     """
     settled = []
     while pk is not None:
-        row = _select_container(pk=pk)
-        if row is None:
+        container = select_container(pk)
+        if container is None:
             break
-        container, is_open = Part(*row[:-1]), row[-1]
-        if is_open:
+        if container.has_open_child:
             if started and container.phase == Phase.PENDING:
                 mark_running(pk)
             break
-        if container.stored_type == NodeType.TASK and container.ended_at is None:
+        if container.node_type == NodeType.TASK and not container.has_ended:
             break  # The children of a task have ended, but not the task itself.
         if not _settle(container):
             break  # Another process has settled it, and goes on from there.
@@ -91,14 +82,14 @@ def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNod
     return settled
 
 
-def _settle(container: Part) -> bool:
+def _settle(container: ContainerToSettle) -> bool:
     children = statuses().filter(parent_id=container.pk).order_by()
     outcomes = [
         Child(Phase(phase), allowed, True)
         for phase, allowed in children.values_list("phase", "allow_failure").distinct()
     ]
     columns: dict[str, Any]
-    if container.stored_type != NodeType.TASK:
+    if container.node_type != NodeType.TASK:
         columns, phase = leaf_sums(container), verdict(outcomes)
     else:
         columns = {}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.utils.timezone import now
 
 from .. import user_task_stopped, workflow_finished
 from ..db.chunks import chunked
-from ..db.connections import status_connection
-from ..db.statements import Select
+from ..db.statements import select_node
 from ..db.tables import statuses
 from ..phases import Phase
 from ..tree.nodes import StoredNode, TreeNode
@@ -45,23 +44,13 @@ def send_signals(settled: Iterable[SettledNode]) -> None:
                 _send_for(found[node.pk], is_heard=has_listeners)
 
 
-@Select
-def _select_node(pk: Any) -> Any:
-    columns = [field.attname for field in statuses().model._meta.concrete_fields]
-    return statuses().filter(pk=pk).order_by().values_list(*columns)
-
-
 def _fresh_instances(pks: list[int]) -> dict[int, UserTaskStatus]:
     """Return fresh instances by their keys. Most tasks end alone, so one key has a quick way."""
     if len(pks) > 1:
         found: dict[int, UserTaskStatus] = statuses().in_bulk(pks)
         return found
-    row = _select_node(pk=pks[0])
-    return (
-        {row.id: statuses().model.from_db(status_connection().alias, row._fields, row)}
-        if row
-        else {}
-    )
+    node = select_node(pks[0])
+    return {node.pk: node} if node else {}
 
 
 def _send_for(status: UserTaskStatus, *, is_heard: bool) -> None:

@@ -15,9 +15,9 @@ from ..db.connections import status_atomic
 from ..db.tables import artifacts, statuses
 from ..fields import ERROR_ARTIFACT
 from ..phases import BREAKS, NodeType, Phase
-from ..tree.ancestors import Part, ancestors_of, parts
+from ..tree.ancestors import ancestors_of
 from ..tree.locking import tree_lock
-from ..tree.nodes import StoredNode, open_node
+from ..tree.nodes import NodeRow, StoredNode, open_node, read_rows
 from .notifications import SettledNode
 
 
@@ -41,7 +41,7 @@ def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[Settl
     for ancestor in ancestors:
         if outcome is Phase.FAILED and below.allow_failure:
             break
-        if ancestor.stored_type == NodeType.TASK and below.allow_failure:
+        if ancestor.node_type == NodeType.TASK and below.allow_failure:
             break  # Nothing waits for a spawned task; it counts when both have ended.
         # A cancellation may have marked a failed container already, but without the reason.
         unexplained = outcome is Phase.FAILED and ancestor.caused_by_id is None
@@ -53,13 +53,13 @@ def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[Settl
     return skipped
 
 
-def mark_containers(task: Part, outcome: Phase, cause: int | None) -> None:
+def mark_containers(task: StoredNode, outcome: Phase, cause: int | None) -> None:
     """Mark the containers around a task that failed or was canceled by what it has spawned.
 
     Nothing is skipped: Celery has gone on after the task.
     """
     for ancestor in ancestors_of(task):
-        if ancestor.stored_type == NodeType.TASK:
+        if ancestor.node_type == NodeType.TASK:
             break  # Nothing waits for what a task has spawned until that task ends, too.
         _mark_container(ancestor.pk, outcome, cause)
 
@@ -72,7 +72,7 @@ def _mark_container(pk: int, outcome: Phase, cause: int | None) -> bool:
     return bool(open_node(pk).filter(replaceable).update(**marked, modified=now()))
 
 
-def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
+def prevented_by(node: StoredNode, ancestors: list[NodeRow]) -> list[NodeRow]:
     """Return the subtrees that can never run if ``node`` does not succeed. One query.
 
     Members of groups, of which there may be thousands, are not read: they wait for no other node.
@@ -80,19 +80,19 @@ def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
     if not ancestors:
         return []
     around = {part.pk: part for part in ancestors}
-    ordered = [part.pk for part in ancestors if part.stored_type != NodeType.GROUP]
-    for part in parts(statuses().filter(Q(parent_id__in=ordered) | Q(pk=node.pk))):
+    ordered = [part.pk for part in ancestors if part.node_type != NodeType.GROUP]
+    for part in read_rows(statuses().filter(Q(parent_id__in=ordered) | Q(pk=node.pk))):
         around.setdefault(part.pk, part)
     if node.pk not in around:
         return []  # It was deleted meanwhile.
     for part in sorted(around.values(), key=lambda part: part.lft):
         if part.parent_id in around:
             around[part.parent_id].children.append(part)
-    dependencies = graph.dependencies(ancestors[-1])
+    dependencies = graph.dependencies(ancestors[-1], partial=True)
     return graph.prevented(dependencies, [around[node.pk]])
 
 
-def _skip_dependents(cause: StoredNode, ancestors: list[Part]) -> list[SettledNode]:
+def _skip_dependents(cause: StoredNode, ancestors: list[NodeRow]) -> list[SettledNode]:
     if not any(part.settled_at is None for part in prevented_by(cause, ancestors)):
         return []
     with tree_lock(cause.tree_id):

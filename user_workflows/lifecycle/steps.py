@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from ..db.tables import statuses
 from ..phases import NodeType
-from ..tree.ancestors import Part, ancestors_of
+from ..tree.ancestors import ancestors_of
 from ..tree.bounds import within
 from ..tree.locking import tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, TreeNode, open_node
@@ -31,7 +31,7 @@ def store_sums(nodes: list[TreeNode]) -> None:
     statuses().bulk_update(sums, ["completed_steps", "total_steps"], batch_size=500)
 
 
-def leaf_sums(container: Part) -> dict[str, int]:
+def leaf_sums(container: StoredNode) -> dict[str, int]:
     """Return the sums of the leaves below a container, as columns of it. One query."""
     below = within(container.pk, container.tree_id)
     leaves = statuses().filter(below, node_type=NodeType.TASK)
@@ -51,7 +51,7 @@ def store_sums_above(node: StoredNode) -> None:
         return
     with tree_lock(node.tree_id):
         for container in ancestors_of(node):
-            if container.settled_at is None and container.stored_type != NodeType.TASK:
+            if container.settled_at is None and container.node_type != NodeType.TASK:
                 open_node(container.pk).update(**leaf_sums(container))
 
 

@@ -12,17 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Coalesce, Least
+from django.db.models.functions import Least
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
 from ..db.connections import status_connection
-from ..db.statements import Update
+from ..db.statements import begin_leaf, succeed_leaf
 from ..db.tables import artifacts, statuses
 from ..exceptions import TaskCanceledException
 from ..fields import ERROR_ARTIFACT, MAX_TEXT_LENGTH
-from ..phases import REPLACES, WAITING, NodeType, Phase
+from ..phases import REPLACES, NodeType, Phase
 from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, open_node, read_tree
@@ -33,26 +32,13 @@ if TYPE_CHECKING:
     from ..models import UserTaskStatus
 
 
-def begin(node: StoredNode, attempt: int, **fresh: object) -> bool:
+def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
     """Mark a leaf as running before its body starts; return False if it must not start.
 
     Of a message that was delivered twice at the same moment, only one may start the ``attempt``.
-    ``fresh`` are columns to reset, which an earlier attempt has changed.
+    ``fresh`` are columns that ``begin_leaf`` resets, as an earlier attempt has changed them.
     """
-    at = now()
-    return _begin_leaf(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
-
-
-@Update
-def _begin_leaf(pk: Any, attempts: Any, started_at: Any, **columns: Any) -> Any:
-    new = Q(phase__in=WAITING) | Q(attempts__lt=attempts) | Q(last_seen_at__isnull=True)
-    return open_node(pk).filter(new, phase__in=REPLACES[Phase.RUNNING]), {
-        "phase": Phase.RUNNING,
-        "state": Phase.RUNNING.state,
-        "attempts": attempts,
-        "started_at": Coalesce("started_at", started_at),
-        **columns,
-    }
+    return begin_leaf(node.pk, attempt, now(), **fresh)
 
 
 def retry(node: StoredNode, attempt: int, total_steps: int | None = None) -> None:
@@ -151,8 +137,7 @@ def _end_in_one_statement(
     """End a leaf if that affects no other; a process killed here leaves nothing half-written."""
     at = now()
     if phase is Phase.SUCCEEDED and not message:
-        upto = {} if attempt is None else {"attempts": attempt}
-        settled = _succeed_leaf(pk=node.pk, modified=at, settled_at=at, **upto)
+        settled = succeed_leaf(node.pk, at, attempt)
     elif propagation.affects_others(node, phase):
         return None
     else:
@@ -191,17 +176,6 @@ def _end_decided(node: StoredNode, attempt: int | None) -> LeafEnd | None:
 def _propagate_and_settle(node: StoredNode, outcome: Phase, message: str) -> list[SettledNode]:
     skipped = propagation.propagate(node, outcome, message)
     return skipped and skipped + containers.settle_ready(node.tree_id)
-
-
-@Update
-def _succeed_leaf(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
-    """The end of nearly all leaves."""
-    unlike = leaves.unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
-    return unlike, {
-        **leaves.outcome_columns(Phase.SUCCEEDED),
-        "modified": modified,
-        "settled_at": settled_at,
-    }
 
 
 # -- through an instance of the model -------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import Exists, Model, OuterRef, ProtectedError, Q, QuerySet, RestrictedError
+from django.db.models import Exists, Model, OuterRef, ProtectedError, Q, RestrictedError
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
 from django.dispatch import Signal
@@ -17,6 +18,10 @@ from ..db.connections import status_atomic, status_connection
 from ..lifecycle import artifact_files
 from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import Phase
+from ..tree.locking import with_row_locks
+
+if TYPE_CHECKING:
+    from ..tree.managers import StatusQuerySet
 
 #: Workflows that are deleted in one transaction.
 BATCH_SIZE = 200
@@ -33,7 +38,7 @@ class Purged:
     """Workflows that rows of other apps refer to, and protect."""
 
 
-def purgeable(before: datetime) -> QuerySet[UserTaskStatus]:
+def purgeable(before: datetime) -> StatusQuerySet:
     """Return the roots of the workflows that were last changed before this moment and do not run.
 
     A workflow changes for the last time when it is settled. One that was never settled is old,
@@ -43,15 +48,14 @@ def purgeable(before: datetime) -> QuerySet[UserTaskStatus]:
     return _unchanged_roots(before).filter(Q(settled_at__isnull=False) | ~busy)
 
 
-def _unchanged_roots(before: datetime) -> QuerySet[UserTaskStatus]:
-    roots: QuerySet[UserTaskStatus] = UserTaskStatus.objects.roots().order_by("pk")
-    return roots.filter(created__lt=before, modified__lt=before)
+def _unchanged_roots(before: datetime) -> StatusQuerySet:
+    roots = UserTaskStatus.objects.roots().filter(created__lt=before, modified__lt=before)
+    return roots.order_by("pk")
 
 
-def _active_or_recent(before: datetime) -> QuerySet[UserTaskStatus]:
+def _active_or_recent(before: datetime) -> StatusQuerySet:
     running = Q(phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False, settled_at=None)
-    nodes: QuerySet[UserTaskStatus] = UserTaskStatus.objects.order_by()
-    return nodes.filter(running | Q(modified__gte=before))
+    return UserTaskStatus.objects.filter(running | Q(modified__gte=before)).order_by()
 
 
 def purge(before: datetime) -> Iterator[Purged]:
@@ -68,8 +72,7 @@ def purge(before: datetime) -> Iterator[Purged]:
     while True:
         with status_atomic():
             roots = _unchanged_roots(before).filter(pk__gt=last)
-            if status_connection().features.has_select_for_update:
-                roots = roots.select_for_update()
+            roots = with_row_locks(roots, for_deletion=True)
             found = dict(roots.values_list("pk", "settled_at")[:BATCH_SIZE])
             if not found:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 from ..phases import NodeType
 
@@ -26,7 +27,7 @@ class PlanNode:
     """Steps of a leaf; a container's are the sum of its leaves'."""
     allow_failure: bool = False
     """Whether the workflow goes on when this node fails."""
-    children: list[PlanNode] = field(default_factory=list)
+    children: list[Self] = field(default_factory=list)
     """In the author's order."""
 
     @property
@@ -34,7 +35,7 @@ class PlanNode:
         """Whether this node stands for others rather than for a task."""
         return self.node_type is not NodeType.TASK
 
-    def walk(self) -> Iterator[PlanNode]:
+    def walk(self) -> Iterator[Self]:
         """This node and all below it, parents first, in the author's order."""
         stack = [self]
         while stack:
@@ -42,6 +43,6 @@ class PlanNode:
             yield node
             stack.extend(reversed(node.children))
 
-    def leaves(self) -> Iterator[PlanNode]:
+    def leaves(self) -> Iterator[Self]:
         """The tasks of this subtree, in the author's order."""
         return (node for node in self.walk() if not node.is_container)

@@ -1,15 +1,15 @@
 """Bounds of nodes.
 
 ``parent`` is the truth; ``lft``, ``rght``, ``tree_id`` and ``level`` are an index over it. Bounds
-are numbered with wide gaps, so that a task which grows children finds room under its own node
+are numbered with wide gaps, so that tasks which are spawned later find a slot under their own node
 and nothing else has to move. ``tree_id`` is the root's own primary key: MPTT's MAX+1 gave 187
 duplicates among 800 roots that were created concurrently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from django.db import models
 
@@ -23,31 +23,31 @@ class Nested(Protocol):
     """Anything that has children of its own kind."""
 
     @property
-    def children(self) -> Iterable[Any]: ...
+    def children(self) -> Sequence[Self]: ...
 
 
 T = TypeVar("T", bound=Nested)
 
 
-class Placed(NamedTuple):
-    """Where a node stands in its tree."""
+class Placed(NamedTuple, Generic[T]):
+    """A node and where it stands in its tree."""
 
-    node: Any
-    parent: Any
+    node: T
+    parent: T | None
     lft: int
     rght: int
     level: int
 
 
-def assign_bounds(node: T, *, lft: int = 1, level: int = 0, gap: int = NODE_GAP) -> list[Placed]:
-    """Bounds for a nested node and all below it, parents first.
+def assign_bounds(node: T, *, lft: int = 1, level: int = 0, gap: int = NODE_GAP) -> list[Placed[T]]:
+    """Return bounds for a nested node and all below it, parents first.
 
     Each node is left ``gap`` (at least 1) positions behind its last child.
     """
-    placed: list[Placed] = []
+    placed: list[Placed[T]] = []
     position = lft - 1
     # Not by recursion: a task that sends itself again and again makes trees of any depth.
-    waiting: list[tuple[Any, Any, int] | int] = [(node, None, level)]
+    waiting: list[tuple[T, T | None, int] | int] = [(node, None, level)]
     while waiting:
         item = waiting.pop()
         if isinstance(item, int):
@@ -58,14 +58,14 @@ def assign_bounds(node: T, *, lft: int = 1, level: int = 0, gap: int = NODE_GAP)
         position += 1
         waiting.append(len(placed))
         placed.append(Placed(each, parent, position, 0, level))
-        waiting += [(child, each, level + 1) for child in reversed(list(each.children))]
+        waiting += [(child, each, level + 1) for child in reversed(each.children)]
     return placed
 
 
 def within(pk: int, tree_id: int, prefix: str = "") -> models.Q:
-    """The condition for the nodes of a subtree, by the bounds that its top has at that moment.
+    """Return the condition for the nodes of a subtree, by the bounds that its top has then.
 
-    An instance's own may be old: a tree is numbered anew when a node in it has run out of room.
+    An instance's own may be old: a tree is renumbered when a node in it has no free slot.
     """
     in_tree = models.Q(**{f"{prefix}tree_id": tree_id})
     if pk == tree_id:

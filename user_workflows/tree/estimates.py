@@ -1,4 +1,4 @@
-"""How long a workflow has run, and how much longer it may; pure."""
+"""Elapsed and remaining time of a workflow; pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVIDENCE = timedelta(seconds=15)
 
 
 def elapsed(started_at: datetime | None, settled_at: datetime | None, at: datetime) -> float | None:
-    """Seconds from the start to the end, or until ``at``; None where nothing has started.
+    """Return the seconds from the start to the end, or until ``at``; None before the start.
 
     Never negative: hosts' clocks differ, and are set.
     """
@@ -29,11 +29,15 @@ def eta(
     steps: int,
     total: int,
 ) -> timedelta | None:
-    """The time left if the rest goes on as what is behind; None where nothing can be said yet.
+    """Estimate the remaining time by linear extrapolation; None until there is evidence.
 
-    Arguments:
+    Args:
+        phase: of the workflow; only one that is running has time left.
+        started_at: when it started.
+        at: the time of the estimate.
         settled: tasks that have ended.
         steps: of ``total``, those that need not be waited for any more.
+        total: steps of all tasks.
     """
     if phase != Phase.RUNNING or started_at is None or not settled or not 0 < steps <= total:
         return None

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 
+from ..db.chunks import chunked
 from ..db.tables import statuses
 from .bounds import assign_bounds
+from .nodes import NodeRow, read_rows
 
 
-@dataclass(slots=True, eq=False)
-class Skeleton:
-    """A node with nothing but its place, as stored."""
+def read_by_parents(tree_id: int) -> NodeRow | None:
+    """Return a nested tree by its ``parent`` column alone, children in the order of their bounds.
 
-    pk: int
-    parent_id: int | None
-    tree_id: int
-    lft: int
-    rght: int
-    level: int
-    children: list[Skeleton] = field(default_factory=list)
-
-
-_PLACE = ("pk", "parent_id", "tree_id", "lft", "rght", "level")
-
-
-def read_skeleton(tree_id: int) -> Skeleton | None:
-    """One tree by its ``parent`` column alone, in the order it has; a query per 500 parents."""
-    rows = statuses().order_by("lft", "pk").values_list(*_PLACE)
-    root = next((Skeleton(*row) for row in rows.filter(pk=tree_id)), None)
+    One query for each 500 parents.
+    """
+    rows = statuses().order_by("lft", "pk")
+    root = next(iter(read_rows(rows.filter(pk=tree_id))), None)
     parents = {root.pk: root} if root else {}
     seen = set(parents)  # A damaged tree may lead in a circle.
     while parents:
-        pks = list(parents)
         children = [
-            Skeleton(*row)
-            for start in range(0, len(pks), 500)
-            for row in rows.filter(parent_id__in=pks[start : start + 500])
+            child
+            for pks in chunked(list(parents))
+            for child in read_rows(rows.filter(parent_id__in=pks))
+            if child.pk not in seen
         ]
-        children = [child for child in children if child.pk not in seen]
         seen.update(child.pk for child in children)
         for child in children:
             parents[child.parent_id or 0].children.append(child)
@@ -47,8 +34,8 @@ def read_skeleton(tree_id: int) -> Skeleton | None:
 
 
 def find_faults(tree_id: int) -> list[str]:
-    """What is wrong with the bounds of one tree, in words; empty if nothing is."""
-    root = read_skeleton(tree_id)
+    """Return a message for each fault in the bounds of one tree."""
+    root = read_by_parents(tree_id)
     if root is None:
         return [f"tree {tree_id} has no root"]
     messages = []
@@ -56,7 +43,7 @@ def find_faults(tree_id: int) -> list[str]:
         messages.append(f"node {root.pk}: gives its pk to the tree but has a parent")
     strays = set(statuses().filter(tree_id=tree_id).values_list("pk", flat=True))
     seen: Counter[int] = Counter()
-    stack: list[tuple[Skeleton, Skeleton | None]] = [(root, None)]
+    stack: list[tuple[NodeRow, NodeRow | None]] = [(root, None)]
     while stack:
         node, parent = stack.pop()
         strays.discard(node.pk)
@@ -80,17 +67,16 @@ def find_faults(tree_id: int) -> list[str]:
 
 
 def renumber_tree(tree_id: int) -> None:
-    """Numbers one tree anew from its ``parent`` column, in the order it has, with fresh gaps.
+    """Renumber one tree by its ``parent`` column, in the order it has, with fresh gaps.
 
-    For the holder of the tree's lock. Cost: one query to read, one UPDATE per 500 nodes.
+    The caller holds the tree's lock. One query for each 500 parents, one UPDATE for each 500 nodes.
     """
-    root = read_skeleton(tree_id)
+    root = read_by_parents(tree_id)
     if root is None:
         return
-    changed = []
-    for node, _parent, lft, rght, level in assign_bounds(root):
-        if (node.tree_id, node.lft, node.rght, node.level) != (tree_id, lft, rght, level):
-            changed.append(
-                statuses().model(pk=node.pk, tree_id=tree_id, lft=lft, rght=rght, level=level)
-            )
+    changed = [
+        statuses().model(pk=node.pk, tree_id=tree_id, lft=lft, rght=rght, level=level)
+        for node, _parent, lft, rght, level in assign_bounds(root)
+        if (node.tree_id, node.lft, node.rght, node.level) != (tree_id, lft, rght, level)
+    ]
     statuses().bulk_update(changed, ["tree_id", "lft", "rght", "level"], batch_size=500)

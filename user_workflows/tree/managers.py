@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.db import models
 from django.db.models.lookups import Exact, In
 from django.utils.timezone import now
-from mptt.managers import TreeManager
-from mptt.querysets import TreeQuerySet
 
 from ..exceptions import TreeOperationRefused
 
 if TYPE_CHECKING:
-    from ..models import UserTaskStatus
+    from django.db.models import Manager as TreeManager
+    from django.db.models import QuerySet as TreeQuerySet
 
-    _TreeQuerySet = models.QuerySet["UserTaskStatus"]
+    from ..models import UserTaskStatus
 else:
-    _TreeQuerySet = TreeQuerySet
+    from mptt.managers import TreeManager
+    from mptt.querysets import TreeQuerySet
+
 from ..db.timestamps import restamp_if_slow
 
 
-class StatusQuerySet(_TreeQuerySet):
+class StatusQuerySet(TreeQuerySet["UserTaskStatus"]):
     """Queries on nodes."""
 
     def update(self, **columns: Any) -> int:
-        """Writes columns; if that was seen late, ``modified`` says when it was seen."""
+        """Store columns; ``modified`` is re-stamped if the rows become visible late."""
         begun = now()
         found = super().update(**columns)
         if found and isinstance(columns.get("modified"), datetime):
-            restamp_if_slow(columns["modified"], begun, self.db, **self._place())
+            restamp_if_slow(columns["modified"], begun, self.db, **self._lasting_conditions())
         return found
 
-    def _place(self) -> dict[str, Any]:
-        """What this query asks of columns that never change: it finds its rows again by them."""
+    def _lasting_conditions(self) -> dict[str, object]:
+        """Return the conditions on columns that never change: they find the same rows again."""
         return {
             f"{condition.lhs.target.attname}__{condition.lookup_name}": condition.rhs
             for condition in self.query.where.children
@@ -43,33 +44,33 @@ class StatusQuerySet(_TreeQuerySet):
         }
 
     def roots(self) -> Self:
-        """Whole workflows: the nodes without a parent."""
+        """Return whole workflows: the nodes without a parent."""
         return self.filter(parent__isnull=True)
 
     def settled(self) -> Self:
-        """Nodes below which nothing can run any more."""
+        """Return the nodes below which nothing can run any more."""
         return self.filter(settled_at__isnull=False)
 
     def active(self) -> Self:
-        """Nodes below which something still runs, or will."""
+        """Return the nodes below which something still runs, or will."""
         return self.filter(settled_at__isnull=True)
 
     def for_user(self, user: Any) -> Self:
-        """Nodes of workflows that ``user`` started."""
+        """Return the nodes of workflows that ``user`` started."""
         return self.filter(user=user)
 
     def latest_for(
         self, user: Any, *, action: str = "", subject: str = ""
     ) -> UserTaskStatus | None:
-        """The workflow that ``user`` started last, of this action and about this subject."""
+        """Return the workflow that ``user`` started last, of this action and about this subject."""
         given = {"action": action, "subject": subject}
         query = self.roots().for_user(user).filter(**{k: v for k, v in given.items() if v})
         return query.order_by("-created", "-pk").first()
 
-    def with_subtree(self) -> Self:
-        """These nodes and all nodes below them, in tree order. One query for these, one for all.
+    def with_subtree(self) -> StatusQuerySet:
+        """Return these nodes and all nodes below them, in tree order.
 
-        Raises nothing for a query of no nodes: the answer is empty.
+        One query for these when it is called, one for all when the result is read.
         """
         tops = dict(self.values_list("pk", "tree_id"))
         above = self.model._default_manager.filter(
@@ -79,14 +80,16 @@ class StatusQuerySet(_TreeQuerySet):
             rght__gte=models.OuterRef("rght"),
         )
         in_trees = self.model._default_manager.filter(tree_id__in=set(tops.values()))
-        found: Self = in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
-        return found
+        return in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
 
 
-class StatusManager(TreeManager.from_queryset(StatusQuerySet)):  # type: ignore[misc]
+_StatusManager = TreeManager.from_queryset(StatusQuerySet)
+
+
+class StatusManager(_StatusManager["UserTaskStatus"]):
     """MPTT's manager without what would renumber trees that workers are writing to."""
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TreeOperationRefused(
             "Trees are written as a whole when a workflow is submitted and are not moved or "
             "renumbered afterwards; `check_trees --repair` mends a damaged one."

@@ -1,12 +1,12 @@
-"""The nested tree, read in one query with live sums."""
+"""Stored nodes as they are read: a nested tree with live sums, in one query, or plain rows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +18,12 @@ from ..db.tables import statuses
 from ..phases import NodeType, Phase
 from . import estimates
 from .bounds import within
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from ..models import UserTaskStatus
+    from .managers import StatusQuerySet
 
 
 @dataclass(slots=True, eq=False)
@@ -51,28 +57,28 @@ class TreeNode:
 
     @property
     def counts(self) -> Counter[Phase]:
-        """How many leaves of this subtree are in which phase."""
+        """The number of leaves of this subtree in each phase."""
         if self._counts is None:  # Of leaves there may be very many.
             self._counts = Counter() if self.is_container else Counter({self.phase: 1})
         return self._counts
 
     @property
     def is_container(self) -> bool:
-        """Whether this node stands for others rather than for a task."""
+        """True for what stands for other nodes rather than for a task."""
         return self.node_type is not NodeType.TASK
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing below this node can run any more."""
+        """True when nothing in this subtree can run any more."""
         return self.settled_at is not None
 
     @property
     def percent(self) -> int:
-        """Completed steps of 100; 100 only when all are."""
+        """Completed steps of 100; 100 only when all are completed."""
         return percent(self.completed_steps, self.total_steps)
 
     def walk(self) -> Iterator[TreeNode]:
-        """This node and all below it, parents first."""
+        """Yield this node and all below it, parents first."""
         stack = [self]
         while stack:
             node = stack.pop()
@@ -80,52 +86,52 @@ class TreeNode:
             stack.extend(reversed(node.children))
 
     def leaves(self) -> Iterator[TreeNode]:
-        """The tasks of this subtree."""
+        """Return the tasks of this subtree."""
         return (node for node in self.walk() if not node.is_container)
 
     def duration(self, at: datetime | None = None) -> float | None:
-        """Seconds from the start until it settled, or until ``at`` (default: now)."""
+        """Return the seconds from the start until it settled, or until ``at`` (default: now)."""
         return estimates.elapsed(self.started_at, self.settled_at, at or now())
 
     def eta(self, at: datetime | None = None) -> timedelta | None:
-        """The time left as far as one can tell: see ``estimates``."""
+        """Estimate the remaining time: see ``estimates``."""
         leaves = list(self.leaves())
-        waited_for = [leaf for leaf in leaves if not leaf.is_settled]
-        left = sum(leaf.total_steps - leaf.completed_steps for leaf in waited_for)
+        unsettled = [leaf for leaf in leaves if not leaf.is_settled]
+        left = sum(leaf.total_steps - leaf.completed_steps for leaf in unsettled)
         total = sum(leaf.total_steps for leaf in leaves)
         return estimates.eta(
             self.phase,
             self.started_at,
             at or now(),
-            settled=len(leaves) - len(waited_for),
+            settled=len(leaves) - len(unsettled),
             steps=total - left,
             total=total,
         )
 
 
 def percent(completed: int, total: int) -> int:
-    """Completed steps of 100, rounded down; 0 where there is nothing to do."""
+    """Return the completed steps of 100, rounded down; 0 where there is nothing to do."""
     return min(completed, total) * 100 // total if total else 0
 
 
-#: By what is stored. To call an enumeration takes twenty times as long as to look it up here.
-_MEMBERS: dict[str, Any] = {member.value: member for member in (*NodeType, *Phase)}
+#: By what is stored: to call an enumeration takes twenty times as long as to look it up here.
+_NODE_TYPES = {str(member.value): member for member in NodeType}
+_PHASES = {str(member.value): member for member in Phase}
 
-
-_COLUMNS = tuple(f for f in TreeNode.__dataclass_fields__ if f not in ("children", "_counts"))
+_TREE_COLUMNS = [column.name for column in fields(TreeNode)][:-2]
 
 
 def read_tree(tree_id: int, top: int | None = None) -> TreeNode | None:
-    """The nested tree, or the subtree below the node with the key ``top``, in one query.
+    """Return the nested tree, or the subtree below the node with the key ``top``. One query.
 
     Sums and counts are made of the leaves as they are now, not of stored columns. Returns None
     where there is no such tree.
     """
     query = statuses().filter(within(top or tree_id, tree_id)).order_by("lft")
     nodes: dict[int, TreeNode] = {}
-    for row in _rows(query.values_list(*_COLUMNS)):
+    for row in _fetch(query.values_list(*_TREE_COLUMNS)):
         node = TreeNode(*row)
-        node.node_type, node.phase = _MEMBERS[node.node_type], _MEMBERS[node.phase]
+        node.node_type, node.phase = _NODE_TYPES[node.node_type], _PHASES[node.phase]
         nodes[node.pk] = node
         if node.parent_id in nodes:
             nodes[node.parent_id].children.append(node)
@@ -148,35 +154,70 @@ def _sum_up(node: TreeNode) -> None:
             node.counts[child.phase] += 1
 
 
-def _rows(query: Any) -> Any:
-    """The rows of a query for values. On PostgreSQL psycopg parses dates, in C.
+def _fetch(rows: QuerySet[Any, tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+    connection = connections[rows.db]
+    if not (settings.USE_TZ and has_psycopg(connection)):
+        return rows
+    with connection.execute_wrapper(_parse_timestamps_in_c):
+        return list(rows)
+
+
+def _parse_timestamps_in_c(
+    execute: Callable[..., object], sql: str, params: object, many: bool, context: dict[str, Any]
+) -> object:
+    """Have psycopg parse the timestamps of a query, in C.
 
     Django's own way of it is written in Python and took most of the time in which a tree is read.
     """
-    connection = connections[query.db]
-    if not (settings.USE_TZ and has_psycopg(connection)):
-        return query
     from psycopg.types.datetime import TimestamptzLoader
 
-    with connection.cursor() as cursor:
-        cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-        cursor.execute(*query.query.get_compiler(connection=connection).as_sql())
-        return cursor.fetchall()
+    context["cursor"].adapters.register_loader("timestamptz", TimestamptzLoader)
+    return execute(sql, params, many, context)
 
 
 class StoredNode(Protocol):
-    """A stored node: an instance of the model or a row of it."""
+    """A stored node: an instance of the model, or a row with at least these columns."""
 
     @property
-    def pk(self) -> Any: ...
+    def pk(self) -> int: ...
     @property
-    def tree_id(self) -> Any: ...
+    def tree_id(self) -> int: ...
     @property
-    def parent_id(self) -> Any: ...
+    def parent_id(self) -> int | None: ...
     @property
-    def allow_failure(self) -> Any: ...
+    def allow_failure(self) -> bool: ...
 
 
-def open_node(pk: int) -> Any:
-    """The row of a node, unless it is settled: what each UPDATE of one starts from."""
+@dataclass(slots=True, eq=False)
+class NodeRow:
+    """A row of the table as far as bounds and order are concerned, without steps and sums."""
+
+    pk: int
+    parent_id: int | None
+    tree_id: int
+    lft: int
+    rght: int
+    level: int
+    node_type: NodeType
+    phase: str
+    allow_failure: bool
+    settled_at: datetime | None
+    caused_by_id: int | None
+    children: list[NodeRow] = field(default_factory=list)
+    """Those that were read as well."""
+
+
+_ROW_COLUMNS = [column.name for column in fields(NodeRow)][:-1]
+
+
+def read_rows(query: QuerySet[UserTaskStatus]) -> list[NodeRow]:
+    """Return the nodes that a query finds, in its order."""
+    rows = [NodeRow(*row) for row in query.values_list(*_ROW_COLUMNS)]
+    for row in rows:
+        row.node_type = _NODE_TYPES[row.node_type]
+    return rows
+
+
+def open_node(pk: int) -> StatusQuerySet:
+    """Return the row of a node, unless it is settled: each UPDATE of one starts from it."""
     return statuses().filter(pk=pk, settled_at__isnull=True).order_by()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import models
 from django.db.models.functions import Coalesce
@@ -11,6 +11,9 @@ from django.db.models.functions import Coalesce
 from ..db.tables import statuses
 from ..phases import Phase
 from .integrity import renumber_tree
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
 #: A subtree that is inserted later takes this part of the free positions of its parent.
 GAP_SHARE = 1 << 12
@@ -27,14 +30,14 @@ class Slot(NamedTuple):
     """Of the node above, like all that follow."""
     is_container: bool
     task_id: str
-    user_id: Any
+    user_id: object
     action: str
     subject: str
 
 
 @cache
-def _with_last_child() -> Any:
-    """Nodes with the last bound that is taken by their children; made once: it is half the cost."""
+def _with_last_child() -> models.QuerySet[UserTaskStatus, tuple[Any, ...]]:
+    """Return nodes with the last bound that their children take; cached: it is half the cost."""
     children = statuses().filter(parent_id=models.OuterRef("pk")).order_by().values("parent_id")
     last = models.Subquery(children.annotate(last=models.Max("rght")).values("last"))
     place = ("tree_id", "level", "rght", Coalesce(last, "lft"))
@@ -43,9 +46,10 @@ def _with_last_child() -> Any:
 
 
 def allocate_slot(parent_pk: int, size: int = 1) -> Slot:
-    """Room for ``size`` nodes behind the last child of a node, for the holder of the tree's lock.
+    """Return a slot for ``size`` nodes behind the last child of a node.
 
-    One query; where the node's gap is used up its whole tree is numbered anew first.
+    The caller holds the tree's lock. One query; where the node's gap is used up its whole tree is
+    renumbered first.
     """
     parents = _with_last_child().filter(pk=parent_pk)
     while True:

@@ -1,37 +1,27 @@
-"""Statements that are compiled once answer as querysets do."""
+"""The statements that are kept as SQL do what the ORM's own would."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from datetime import datetime
-from operator import attrgetter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from django.db import DatabaseError, Error, connection, connections, transaction
-from django.db.backends.signals import connection_created
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import a_user, leaf, node, queries, stored
 from user_workflows.db import statements
-from user_workflows.db.connections import KeptConnections, keep_connections
-from user_workflows.db.statements import Select, Update
-from user_workflows.db.tables import statuses
 from user_workflows.models import UserTaskStatus
+from user_workflows.phases import REPLACES, WAITING, NodeType, Phase
 
 pytestmark = pytest.mark.django_db
 objects = UserTaskStatus.objects
-IN_MEMORY = connection.vendor == "sqlite"
-COLUMNS = ("pk", "uuid", "is_container", "created", "settled_at", "parent__created", "phase")
-
-
-def by_task_id(task_id: Any) -> Any:
-    return statuses().filter(task_id=task_id).order_by().values_list(*COLUMNS)
-
-
-def store(pk: Any, **columns: Any) -> Any:
-    return statuses().filter(pk=pk, settled_at__isnull=True).order_by(), columns
+AT = now()
 
 
 @pytest.fixture
@@ -39,200 +29,222 @@ def nodes(db: None) -> dict[str, UserTaskStatus]:
     return stored(node("group", leaf("a"), leaf("b"), name="r"))
 
 
-def test_a_row_is_as_the_queryset_has_it(nodes: dict[str, UserTaskStatus]) -> None:
-    select = Select(by_task_id)
-    for name in ("a", "b", "a"):
-        task_id = nodes[name].task_id
-        row, expected = select(task_id=task_id), by_task_id(task_id).get()
-        assert row == expected
-        assert [type(value) for value in row] == [type(value) for value in expected]
-        assert row.parent__created == nodes["r"].created
-    assert select(task_id="nobody's") is None
+@pytest.fixture
+def every_kind(db: None) -> list[int]:
+    """The keys of nodes in all states that a statement asks for, each below a container."""
+    user, long_ago = a_user(), AT - timedelta(hours=1)
+    above = [
+        UserTaskStatus(
+            user=user,
+            task_id=str(uuid4()),
+            task_class="celery.group",
+            name="above",
+            node_type=NodeType.GROUP,
+            is_container=True,
+            phase=phase,
+            state=phase.state,
+            total_steps=1,
+            tree_id=1,
+            lft=1,
+            rght=2,
+            level=0,
+        )
+        for phase in (Phase.PENDING, Phase.RUNNING)
+    ]
+    for each in above:
+        UserTaskStatus.save_base(each, raw=True, force_insert=True)
+    kinds = product(
+        Phase, (None, long_ago), (None, long_ago), (None, long_ago),
+        ((NodeType.TASK, False), (NodeType.TASK, True), (NodeType.GROUP, True)), (1, 3),
+    )  # fmt: skip
+    rows = [
+        UserTaskStatus(
+            user=user,
+            parent=above[number % 2] if number % 5 else None,
+            task_id=str(uuid4()),
+            task_class="t",
+            name=f"node {number}",
+            node_type=node_type,
+            is_container=is_container,
+            phase=phase,
+            state=phase.state,
+            completed_steps=2,
+            total_steps=5,
+            attempts=attempts,
+            allow_failure=bool(number % 3),
+            replaced_nesting=number % 4,
+            started_at=long_ago if number % 2 else None,
+            settled_at=settled_at,
+            ended_at=ended_at,
+            last_seen_at=last_seen_at,
+            tree_id=1,
+            lft=1,
+            rght=2,
+            level=1,
+        )
+        for number, (phase, settled_at, ended_at, last_seen_at, (node_type, is_container), attempts)
+        in enumerate(kinds)
+    ]  # fmt: skip
+    objects.bulk_create(rows)
+    return list(objects.order_by("pk").values_list("pk", flat=True))
 
 
-def test_columns_are_stored_as_the_fields_have_them(nodes: dict[str, UserTaskStatus]) -> None:
-    update, at = Update(store), now()
-    long = "x" * 10_000
-    assert update(pk=nodes["a"].pk, modified=at, name=long, is_named=True, last_seen_at=at)
-    found = objects.get(pk=nodes["a"].pk)
-    assert (found.modified, found.last_seen_at, found.is_named) == (at, at, True)
-    assert found.name == long[: len(found.name)] and len(found.name) < 10_000
-    assert objects.get(pk=nodes["b"].pk).name == "b"
-    # Other names, other statement.
-    assert update(pk=nodes["b"].pk, modified=at, attempts=7)
-    assert objects.get(pk=nodes["b"].pk).attempts == 7
-    assert not update(pk=10**9, modified=at, attempts=7)
+def types(row: Any) -> list[type]:
+    return [type(value) for value in row]
 
 
-def test_one_query_each_which_wrappers_see(nodes: dict[str, UserTaskStatus]) -> None:
-    select, seen = Select(by_task_id), []
+class TestSelects:
+    def test_the_leaf_to_start_is_the_one_that_the_orm_finds(self, every_kind: list[int]) -> None:
+        expected = objects.order_by("pk").values_list(
+            "pk", "tree_id", "parent_id", "phase", "parent__phase", "attempts",
+            "replaced_nesting", "allow_failure", "last_seen_at", "task_id",
+        )  # fmt: skip
+        for *columns, last_seen_at, task_id in expected:
+            row = statements.select_leaf_to_start(task_id)
+            assert row is not None
+            assert list(row) == [*columns, last_seen_at is not None]
+            assert types(row) == types([*columns, True])
+        assert statements.select_leaf_to_start("nobody's") is None
 
-    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        seen.append(params)
-        return execute(sql, params, many, context)
+    def test_the_container_to_settle_is_the_one_that_the_orm_finds(
+        self, every_kind: list[int]
+    ) -> None:
+        children = objects.filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
+        expected = objects.annotate(is_open=Exists(children)).order_by("pk").values_list(
+            "pk", "tree_id", "parent_id", "node_type", "phase", "allow_failure", "ended_at",
+            "is_open",
+        )  # fmt: skip
+        for pk, *columns, ended_at, is_open in expected:
+            row = statements.select_container(pk)
+            assert row is not None
+            assert list(row) == [pk, *columns, ended_at is not None, is_open]
+            assert types(row) == types([pk, *columns, True, True])
+        assert {row[-1] for row in expected} == {True, False}
+        assert statements.select_container(10**9) is None
 
-    for name in ("a", "b"):
-        with queries(1), connection.execute_wrapper(watch):
-            select(task_id=nodes[name].task_id)
-    assert seen == [(nodes["a"].task_id,), (nodes["b"].task_id,)]
-
-
-def test_the_queryset_is_made_for_the_first_call_alone(nodes: dict[str, UserTaskStatus]) -> None:
-    made: list[Any] = []
-
-    def counted(task_id: Any) -> Any:
-        made.append(task_id)
-        return by_task_id(task_id)
-
-    select = Select(counted)
-    select(task_id="a")
-    first = len(made)
-    select(task_id="b")
-    assert len(made) == first
-
-
-def test_an_error_spoils_the_transaction_as_an_update_does(
-    nodes: dict[str, UserTaskStatus],
-) -> None:
-    def broken(*args: Any) -> Any:
-        raise DatabaseError
-
-    update = Update(store)
-    with pytest.raises(transaction.TransactionManagementError), transaction.atomic():
-        with pytest.raises(DatabaseError), connection.execute_wrapper(broken):
-            update(pk=nodes["a"].pk, modified=now(), attempts=2)
-        objects.count()
-
-
-def of_a_value(pk: Any, modified: Any) -> Any:
-    return statuses().filter(pk=int(pk)), {"modified": modified}
-
-
-def of_the_time(pk: Any, modified: Any) -> Any:
-    return statuses().filter(pk=pk, created__lt=now()), {"modified": modified}
+    def test_a_fresh_instance_is_as_the_orm_reads_it(
+        self, nodes: dict[str, UserTaskStatus], every_kind: list[int]
+    ) -> None:
+        for pk in (nodes["r"].pk, nodes["a"].pk, *every_kind[::7]):
+            found, expected = statements.select_node(pk), objects.get(pk=pk)
+            assert found is not None
+            for field in UserTaskStatus._meta.concrete_fields:
+                value = getattr(expected, field.attname)
+                assert getattr(found, field.attname) == value, field
+                assert type(getattr(found, field.attname)) is type(value), field
+            assert found._stored == expected._stored
+            assert (found._state.db, found._state.adding) == (expected._state.db, False)
+        assert statements.select_node(10**9) is None
 
 
-def without_a_value(pk: Any, modified: Any) -> Any:
-    return statuses().filter(pk=pk), {"attempts": 1}
+Row = dict[str, Any]
 
 
-@pytest.mark.parametrize("build", [of_a_value, of_the_time, without_a_value])
-def test_what_is_not_the_same_each_time_is_refused(build: Any) -> None:
-    with pytest.raises(TypeError):
-        Update(build)(pk=1, modified=now())
+def written(pks: list[int], write: Callable[[int], bool]) -> list[tuple[bool, Row]]:
+    """Return what each row is after it was written; nothing of it stays."""
+    with transaction.atomic():
+        found = [write(pk) for pk in pks]
+        rows = list(objects.filter(pk__in=pks).order_by("pk").values())
+        transaction.set_rollback(True)
+    return list(zip(found, rows, strict=True))
 
 
-def test_null_is_refused() -> None:
-    missing: Any = None
+def begun_by_orm(pk: int, attempt: int, at: datetime, **fresh: Any) -> bool:
+    new = Q(phase__in=WAITING) | Q(attempts__lt=attempt) | Q(last_seen_at__isnull=True)
+    rows = objects.filter(new, pk=pk, settled_at__isnull=True, phase__in=REPLACES[Phase.RUNNING])
+    return bool(
+        rows.order_by().update(
+            phase=Phase.RUNNING,
+            state=Phase.RUNNING.state,
+            attempts=attempt,
+            started_at=Coalesce("started_at", at),
+            modified=at,
+            **fresh,
+        )
+    )
+
+
+def succeeded_by_orm(pk: int, at: datetime, attempt: int | None = None) -> bool:
+    rows = objects.filter(
+        pk=pk,
+        settled_at__isnull=True,
+        ended_at__isnull=True,
+        phase__in=REPLACES[Phase.SUCCEEDED],
+    ).exclude(node_type=NodeType.TASK, is_container=True)
+    if attempt is not None:
+        rows = rows.filter(attempts__lte=attempt)
+    return bool(
+        rows.order_by().update(
+            phase=Phase.SUCCEEDED,
+            state=Phase.SUCCEEDED.state,
+            completed_steps=F("total_steps"),
+            modified=at,
+            settled_at=at,
+        )
+    )
+
+
+class TestUpdates:
+    @pytest.mark.parametrize(
+        "fresh",
+        [
+            {},
+            {"last_seen_at": AT},
+            {"last_seen_at": AT, "completed_steps": 0},
+            {"last_seen_at": AT, "completed_steps": 0, "total_steps": 9},
+        ],
+    )
+    @pytest.mark.parametrize("attempt", [1, 2, 4])
+    def test_a_leaf_begins_as_the_orm_would_begin_it(
+        self, every_kind: list[int], attempt: int, fresh: dict[str, Any]
+    ) -> None:
+        ours = written(every_kind, lambda pk: statements.begin_leaf(pk, attempt, AT, **fresh))
+        assert ours == written(every_kind, lambda pk: begun_by_orm(pk, attempt, AT, **fresh))
+        assert {found for found, _ in ours} == {True, False}
+
+    @pytest.mark.parametrize("attempt", [None, 1, 3])
+    def test_a_leaf_succeeds_as_the_orm_would_have_it(
+        self, every_kind: list[int], attempt: int | None
+    ) -> None:
+        ours = written(every_kind, lambda pk: statements.succeed_leaf(pk, AT, attempt))
+        assert ours == written(every_kind, lambda pk: succeeded_by_orm(pk, AT, attempt))
+        assert {found for found, _ in ours} == {True, False}
+
+    def test_an_error_spoils_the_transaction_as_an_update_does(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
+        def broken(*args: Any) -> Any:
+            raise DatabaseError
+
+        with pytest.raises(transaction.TransactionManagementError), transaction.atomic():
+            with pytest.raises(DatabaseError), connection.execute_wrapper(broken):
+                statements.succeed_leaf(nodes["a"].pk, now())
+            objects.count()
+
+
+def test_each_is_one_query_that_wrappers_see(nodes: dict[str, UserTaskStatus]) -> None:
+    a, at = nodes["a"], now()
+    for send in (
+        lambda: statements.select_leaf_to_start(a.task_id),
+        lambda: statements.select_container(a.pk),
+        lambda: statements.select_node(a.pk),
+        lambda: statements.begin_leaf(a.pk, 1, at),
+        lambda: statements.succeed_leaf(a.pk, at),
+    ):
+        with queries(1):
+            assert send()
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        statements.select_leaf_to_start,
+        statements.select_container,
+        statements.select_node,
+        lambda pk: statements.begin_leaf(pk, 1, now()),
+        lambda pk: statements.succeed_leaf(pk, now()),
+    ],
+)
+def test_null_is_refused(send: Any) -> None:
     with pytest.raises(ValueError, match="NULL"):
-        Select(by_task_id)(task_id=missing)
-
-
-def test_threads_share_a_statement(nodes: dict[str, UserTaskStatus]) -> None:
-    """What one has compiled holds no connection of it."""
-    select = Select(by_task_id)
-    select(task_id=nodes["a"].task_id)
-    kept: list[Any] = [part for compiled in select._compiled.values() for part in compiled]
-    assert not [part for part in kept if part is connection or part is connection.ops]
-    done: list[Any] = []
-
-    def other() -> None:
-        done.append(select(task_id="nobody's"))
-        connection.close()
-
-    if connection.vendor != "sqlite":
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-        assert done == [None]
-    assert isinstance(select(task_id=nodes["a"].task_id).created, datetime)
-
-
-def end_by_server(opened: Any) -> None:
-    statement, key = {
-        "postgresql": ("SELECT pg_terminate_backend(%s)", "info.backend_pid"),
-        "mysql": ("KILL %s", "thread_id"),
-    }[connection.vendor]
-    key = attrgetter(key)(opened.connection)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [key() if callable(key) else key])
-    connections["default"].close()
-
-
-@pytest.mark.django_db(transaction=True)
-class TestInAWorkersProcess:
-    """Celery closes the site's connection before and after each task."""
-
-    @pytest.fixture
-    def opened(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-        """The connections that are opened; the site's is closed before."""
-        monkeypatch.setattr(KeptConnections, "is_on", False)
-        kept = KeptConnections()
-        monkeypatch.setattr(statements, "kept_connections", kept)
-        opened: list[Any] = []
-
-        def note(connection: Any, **kwargs: Any) -> None:
-            opened.append(connection)
-
-        connection_created.connect(note)
-        site = connections["default"]
-        before, site.connection = site.connection, None  # SQLite's memory is not to be closed.
-        yield opened
-        connection_created.disconnect(note)
-        if site.connection is not None:
-            site.connection.close()
-        site.connection = before
-        for each in kept._connections.values():
-            each.close()
-
-    def test_one_connection_is_opened_for_all_statements(
-        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
-    ) -> None:
-        keep_connections()
-        select, update = Select(by_task_id), Update(store)
-        for name in ("a", "b"):
-            row = select(task_id=nodes[name].task_id)
-            assert update(pk=row.pk, modified=now(), attempts=7)
-        assert len(opened) == 1
-        assert connection.connection is None
-        assert set(objects.filter(name__in="ab").values_list("attempts", flat=True)) == {7}
-
-    def test_elsewhere_the_sites_is(
-        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
-    ) -> None:
-        assert Select(by_task_id)(task_id=nodes["a"].task_id)
-        assert [each is connections["default"] for each in opened] == [True]
-
-    def test_what_a_task_has_not_committed_is_seen_by_it(
-        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
-    ) -> None:
-        keep_connections()
-        select = Select(by_task_id)
-        select(task_id="nobody's")
-        with transaction.atomic():
-            objects.filter(pk=nodes["a"].pk).update(task_id="mine")
-            assert select(task_id="mine").pk == nodes["a"].pk
-
-    @pytest.mark.skipif(IN_MEMORY, reason="A database in memory is never closed.")
-    def test_one_that_the_server_has_ended_is_opened_anew(
-        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
-    ) -> None:
-        keep_connections()
-        select = Select(by_task_id)
-        select(task_id="nobody's")
-        end_by_server(opened[0])
-        with pytest.raises(Error):  # Whoever records an event tries again.
-            select(task_id=nodes["a"].task_id)
-        assert select(task_id=nodes["a"].task_id).pk == nodes["a"].pk
-
-    @pytest.mark.skipif(IN_MEMORY, reason="A database in memory is never closed.")
-    def test_one_that_is_older_than_a_site_allows_is_opened_anew(
-        self, nodes: dict[str, UserTaskStatus], opened: list[Any]
-    ) -> None:
-        keep_connections()
-        select = Select(by_task_id)
-        for _ in range(2):
-            select(task_id="nobody's")
-        opened[0].close_at = 0
-        select(task_id="nobody's")
-        assert len(opened) == 2
+        send(None)

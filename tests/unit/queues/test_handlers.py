@@ -191,11 +191,11 @@ class TestADatabaseThatIsAway:
     def test_a_task_whose_start_could_not_be_noted_runs_and_ends_all_the_same(
         self, root: UserTaskStatus, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(**given: Any) -> Any:
+        def broken(task_id: str) -> Any:
             raise ValueError
 
         with monkeypatch.context() as patched:
-            patched.setattr(gate, "_leaf_to_start", broken)
+            patched.setattr(gate, "select_leaf_to_start", broken)
             work(root, "a")
         assert CALLS == ["a"]
         assert phases(root.pk)["a"] == "SUCCEEDED"

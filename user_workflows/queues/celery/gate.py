@@ -12,7 +12,7 @@ from celery.exceptions import Ignore, TaskRevokedError
 from celery.states import REVOKED
 from django.utils.timezone import now
 
-from ...db.statements import Select
+from ...db.statements import LeafToStart, select_leaf_to_start
 from ...lifecycle import containers, execution, progress, transitions
 from ...lifecycle.execution import Execution
 from ...models import UserTaskStatus
@@ -77,19 +77,10 @@ def is_tracked(task: Any) -> bool:
     return bool(request.is_eager and current_submission())
 
 
-@Select
-def _leaf_to_start(task_id: Any) -> Any:
-    columns = (
-        "pk", "tree_id", "parent_id", "lft", "rght", "allow_failure", "phase", "attempts",
-        "last_seen_at", "replaced_nesting", "parent__phase",
-    )  # fmt: skip
-    return UserTaskStatus.objects.filter(task_id=task_id).order_by().values_list(*columns)
-
-
 @recorded
 def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     """Marks the start; returns the phase of a node that must not start."""
-    node = _leaf_to_start(task_id=request.id)
+    node = select_leaf_to_start(request.id)
     if node is None:
         return None
     if node.phase not in REPLACES[Phase.RUNNING]:
@@ -99,7 +90,7 @@ def _start_or_refuse(task: Any, request: Any) -> Phase | None:
     attempt, fresh = _next_attempt(task, request, node)
     if not transitions.begin(node, attempt, last_seen_at=now(), **fresh):
         return Phase(UserTaskStatus.objects.values_list("phase", flat=True).get(pk=node.pk))
-    if node.parent__phase == Phase.PENDING:
+    if node.parent_phase == Phase.PENDING:
         containers.mark_running(node.parent_id)
     run = Execution(node, attempt, buffered=not request.is_eager)
     request.user_workflow_run = run
@@ -115,10 +106,10 @@ def is_replaced(request: Any, node: Any) -> bool:
     return int(getattr(request, "replaced_task_nesting", 0) or 0) < int(node.replaced_nesting)
 
 
-def _next_attempt(task: Any, request: Any, node: Any) -> tuple[int, dict[str, Any]]:
+def _next_attempt(task: Any, request: Any, node: LeafToStart) -> tuple[int, dict[str, Any]]:
     """Which attempt this is, and what an earlier one has left to be set anew."""
     retried = (request.retries or 0) + 1
-    if node.last_seen_at is None:
+    if not node.was_seen:
         return max(retried, node.attempts), {}
     attempt = max(retried, node.attempts)
     if node.phase == Phase.RUNNING and attempt == node.attempts:
