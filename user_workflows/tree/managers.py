@@ -1,4 +1,4 @@
-"""Managers and querysets of nodes."""
+"""Managers and querysets of nodes and their artifacts."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from django.db import models
 from django.db.models.lookups import Exact, In
 from django.utils.timezone import now
 
+from ..db.timestamps import restamp_if_slow
 from ..exceptions import TreeOperationRefused
+from .bounds import within
 
 if TYPE_CHECKING:
     from django.db.models import Manager as TreeManager
     from django.db.models import QuerySet as TreeQuerySet
 
-    from ..models import UserTaskStatus
+    from ..models import UserTaskArtifact, UserTaskStatus  # noqa: F401
 else:
     from mptt.managers import TreeManager
     from mptt.querysets import TreeQuerySet
-
-from ..db.timestamps import restamp_if_slow
 
 
 class StatusQuerySet(TreeQuerySet["UserTaskStatus"]):
@@ -102,3 +102,11 @@ class StatusManager(_StatusManager["UserTaskStatus"]):
     build_tree_nodes = _refuse
     disable_mptt_updates = _refuse
     delay_mptt_updates = _refuse
+
+
+class ArtifactQuerySet(models.QuerySet["UserTaskArtifact"]):
+    """Queries on artifacts."""
+
+    def below(self, node: UserTaskStatus) -> Self:
+        """Return the artifacts of a node and of all below it, copies of errors included."""
+        return self.filter(within(node.pk, node.tree_id, "status__"))
