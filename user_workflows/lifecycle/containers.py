@@ -8,7 +8,7 @@ others have ended.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
@@ -56,7 +56,8 @@ def set_state_of_ancestors(status: UserTaskStatus, text: str) -> None:
 
 
 def _loaded_parent(status: UserTaskStatus) -> UserTaskStatus | None:
-    return status.parent if type(status).parent.is_cached(status) else None
+    is_loaded = type(status).parent.is_cached(status)
+    return cast("UserTaskStatus", status.parent) if is_loaded else None
 
 
 def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:
