@@ -89,7 +89,7 @@ def _at_if(at: datetime, condition: Q) -> Case:
 
 
 def _settle_containers(node: StoredNode, at: datetime) -> list[SettledNode]:
-    """Return all that was settled by canceling ``node``, its leaves that were settled included."""
+    """Settle or mark the containers of canceled leaves; return those settled, leaves included."""
     tree = read_tree(node.tree_id, node.pk)
     if tree is None:
         return []

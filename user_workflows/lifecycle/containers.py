@@ -57,7 +57,7 @@ def set_state_of_ancestors(status: UserTaskStatus, text: str) -> None:
 
 def _loaded_parent(status: UserTaskStatus) -> UserTaskStatus | None:
     is_loaded = type(status).parent.is_cached(status)
-    return cast("UserTaskStatus | None", status.parent) if is_loaded else None
+    return cast("UserTaskStatus", status.parent) if is_loaded else None
 
 
 def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:

@@ -7,17 +7,19 @@ statements is completed by the reaper.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Least
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
-from ..db.connections import status_connection
+from ..db.connections import status_atomic, status_connection
 from ..db.statements import begin_leaf, succeed_leaf
 from ..db.tables import artifacts, statuses
 from ..exceptions import TaskCanceledException
@@ -26,34 +28,21 @@ from ..phases import REPLACES, NodeType, Phase
 from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, open_node, read_tree
-from . import containers, decisions, execution, leaves, propagation, steps
+from . import containers, decisions, execution, propagation, steps
 from .notifications import SettledNode, send_signals
 
 if TYPE_CHECKING:
     from ..models import UserTaskStatus
+    from ..tree.managers import StatusQuerySet
 
 
-def begin(
-    node: StoredNode,
-    attempt: int,
-    *,
-    last_seen_at: datetime | None = None,
-    completed_steps: int | None = None,
-    total_steps: int | None = None,
-) -> bool:
+def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
     """Mark a leaf as running before its body starts; return False if it must not start.
 
     Of a message that was delivered twice at the same moment, only one may start the ``attempt``.
-    The others are columns to set, which an earlier attempt may have changed.
+    ``fresh`` are columns that ``begin_leaf`` resets, as an earlier attempt has changed them.
     """
-    return begin_leaf(
-        node.pk,
-        attempt,
-        now(),
-        last_seen_at=last_seen_at,
-        completed_steps=completed_steps,
-        total_steps=total_steps,
-    )
+    return begin_leaf(node.pk, attempt, now(), **fresh)
 
 
 def retry(node: StoredNode, attempt: int, total_steps: int | None = None) -> None:
@@ -156,12 +145,12 @@ def _end_in_one_statement(
     elif propagation.affects_others(node, phase):
         return None
     else:
-        plain = leaves.unended_plain_leaf(node.pk, attempt)
-        settled = leaves.write_verdict(plain, phase, message, node.pk, settled_at=at)
+        plain = _unended_plain_leaf(node.pk, attempt)
+        settled = _write_verdict(plain, phase, message, node.pk, settled_at=at)
     if settled:
         return LeafEnd.SETTLED
-    spawner = leaves.unended_spawner(node.pk, attempt)
-    ended = leaves.write_verdict(spawner, phase, message, node.pk, ended_at=at)
+    spawner = _unended_spawner(node.pk, attempt)
+    ended = _write_verdict(spawner, phase, message, node.pk, ended_at=at)
     return LeafEnd.BODY_ENDED if ended else None
 
 
@@ -169,8 +158,8 @@ def _decide(
     node: StoredNode, phase: Phase, message: str, attempt: int | None
 ) -> tuple[Phase, str] | None:
     """Give a leaf its verdict; return that or the one it has, and the reason. None if it ended."""
-    leaf = leaves.unended_leaf(node.pk, attempt)
-    if leaves.write_verdict(leaf, phase, message, node.pk):
+    leaf = _unended_leaf(node.pk, attempt)
+    if _write_verdict(leaf, phase, message, node.pk):
         return phase, message
     # From its body or from a cancellation, which may not have propagated it yet.
     stored = leaf.values_list("phase", flat=True).first()
@@ -181,16 +170,44 @@ def _decide(
 
 def _end_decided(node: StoredNode, attempt: int | None) -> LeafEnd | None:
     counted = Least("completed_steps", "total_steps")
-    plain = leaves.unended_plain_leaf(node.pk, attempt)
+    plain = _unended_plain_leaf(node.pk, attempt)
     if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
         return LeafEnd.SETTLED
-    spawner = leaves.unended_spawner(node.pk, attempt)
+    spawner = _unended_spawner(node.pk, attempt)
     return LeafEnd.BODY_ENDED if spawner.update(ended_at=now(), modified=now()) else None
 
 
 def _propagate_and_settle(node: StoredNode, outcome: Phase, message: str) -> list[SettledNode]:
     skipped = propagation.propagate(node, outcome, message)
     return skipped and skipped + containers.settle_ready(node.tree_id)
+
+
+def _unended_leaf(pk: int, attempt: int | None) -> StatusQuerySet:
+    """Return the row of a leaf, unless it has ended or the attempt is older than its last."""
+    leaf = open_node(pk).filter(ended_at__isnull=True)
+    return leaf if attempt is None else leaf.filter(attempts__lte=attempt)
+
+
+def _unended_plain_leaf(pk: int, attempt: int | None) -> StatusQuerySet:
+    return _unended_leaf(pk, attempt).exclude(node_type=NodeType.TASK, is_container=True)
+
+
+def _unended_spawner(pk: int, attempt: int | None) -> StatusQuerySet:
+    """Return the row of an unended leaf with spawned tasks below it, which may outlast it."""
+    return _unended_leaf(pk, attempt).filter(node_type=NodeType.TASK, is_container=True)
+
+
+def _write_verdict(
+    leaf: StatusQuerySet, phase: Phase, message: str, pk: int, **columns: datetime
+) -> bool:
+    """Give a leaf its verdict and the reason; return False if it may not replace its phase."""
+    done = F("total_steps") if phase is Phase.SUCCEEDED else Least("completed_steps", "total_steps")
+    verdict = {"phase": phase, "state": phase.state, "completed_steps": done, "modified": now()}
+    with status_atomic() if message else nullcontext():
+        written = bool(leaf.filter(phase__in=REPLACES[phase]).update(**verdict, **columns))
+        if written:
+            propagation.store_error(pk, message)
+    return written
 
 
 # -- through an instance of the model -------------------------------------------------------------
@@ -277,7 +294,7 @@ def _end_is_pending(status: UserTaskStatus) -> bool:
 
 def _write_verdict_in_body(node: StoredNode, phase: Phase, message: str) -> None:
     with tree_lock_in_transaction(node.tree_id):
-        if not leaves.write_verdict(open_node(node.pk), phase, message, node.pk):
+        if not _write_verdict(open_node(node.pk), phase, message, node.pk):
             return
         skipped = _propagate_and_settle(node, phase, message)
     send_signals(skipped)

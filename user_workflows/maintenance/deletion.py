@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import Exists, Model, OuterRef, ProtectedError, Q, QuerySet, RestrictedError
+from django.db.models import Exists, Model, OuterRef, ProtectedError, Q, RestrictedError
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
 from django.dispatch import Signal
@@ -19,6 +20,9 @@ from ..models import UserTaskArtifact, UserTaskStatus
 from ..phases import Phase
 from ..tree.locking import with_row_locks
 from ..tree.managers import StatusQuerySet
+
+if TYPE_CHECKING:
+    from ..tree.managers import StatusQuerySet
 
 #: Workflows that are deleted in one transaction.
 BATCH_SIZE = 200
@@ -50,10 +54,9 @@ def _unchanged_roots(before: datetime) -> StatusQuerySet:
     return roots.order_by("pk")
 
 
-def _active_or_recent(before: datetime) -> QuerySet[UserTaskStatus]:
+def _active_or_recent(before: datetime) -> StatusQuerySet:
     running = Q(phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False, settled_at=None)
-    nodes: QuerySet[UserTaskStatus] = UserTaskStatus.objects.order_by()
-    return nodes.filter(running | Q(modified__gte=before))
+    return UserTaskStatus.objects.filter(running | Q(modified__gte=before)).order_by()
 
 
 def purge(before: datetime) -> Iterator[Purged]:

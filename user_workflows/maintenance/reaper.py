@@ -115,14 +115,13 @@ def _reap_stalled(leaf: UserTaskStatus, report: Report) -> None:
     is_long = stalled_for >= timedelta(minutes=1)
     silence = timesince(leaf.last_seen_at) if is_long else stalled_for
     message = gettext("Lost: no sign of life for %(silence)s.") % {"silence": silence}
-    if _fail_lost(leaf, message):
+    if _settle_abandoned(leaf, Phase.FAILED, message):
         report.lost.append(leaf.uuid)
 
 
-def _fail_lost(leaf: UserTaskStatus, message: str) -> bool:
-    return transitions.settle(
-        leaf, Phase.FAILED, message=message, attempt=leaf.attempts, abandoned=True
-    )
+def _settle_abandoned(leaf: UserTaskStatus, outcome: Phase, message: str) -> bool:
+    attempt = leaf.attempts
+    return transitions.settle(leaf, outcome, message=message, attempt=attempt, abandoned=True)
 
 
 def _redelivery_delay(leaf: UserTaskStatus) -> timedelta:
@@ -146,9 +145,7 @@ def _settle_from_backend(leaf: UserTaskStatus) -> bool:
         text = "Could not read the result of %s[%s] (node %s, tree %s); check the result backend."
         logger.debug(text, leaf.task_class, *ids.values(), exc_info=True, extra=ids)
         return False
-    return outcome is not None and transitions.settle(
-        leaf, outcome, message=message, attempt=leaf.attempts, abandoned=True
-    )
+    return outcome is not None and _settle_abandoned(leaf, outcome, message)
 
 
 # -- settling -------------------------------------------------------------------------------------
@@ -232,5 +229,6 @@ def _reap_untaken(node: TreeNode, since: datetime, report: Report) -> None:
     report.waiting.append(leaf.uuid)
     limit = settings.MESSAGE_LOST_AFTER
     if limit is not None and since < now() - limit:
-        text = since.isoformat(sep=" ", timespec="minutes")
-        _fail_lost(leaf, gettext("Lost: no worker has taken it since %(since)s.") % {"since": text})
+        moment = {"since": since.isoformat(sep=" ", timespec="minutes")}
+        message = gettext("Lost: no worker has taken it since %(since)s.") % moment
+        _settle_abandoned(leaf, Phase.FAILED, message)

@@ -7,12 +7,12 @@ from operator import attrgetter
 from typing import Any
 
 import pytest
+from celery.signals import worker_process_shutdown, worker_shutdown
 from django.db import Error, connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.test import override_settings
 
 from tests.helpers import leaf, node, stored
-from user_workflows import signals
 from user_workflows.db import connections as keeping
 from user_workflows.db.connections import close_kept_connections, keep_connections
 from user_workflows.db.statements import begin_leaf, select_container, select_leaf_to_start
@@ -115,7 +115,7 @@ def test_what_a_task_has_not_committed_is_seen_by_it(
         assert row is not None and row.pk == nodes["a"].pk
 
 
-@pytest.mark.parametrize("ended", [signals.worker_process_shutdown, signals.worker_shutdown])
+@pytest.mark.parametrize("ended", [worker_process_shutdown, worker_shutdown])
 def test_it_is_closed_when_the_worker_stops(
     nodes: dict[str, UserTaskStatus], opened: list[Any], ended: Any
 ) -> None:
