@@ -197,9 +197,9 @@ class UserTaskStatus(TreeModel):
     # -- reading --------------------------------------------------------------------------------
 
     @property
-    def state_text(self) -> str:
+    def state_text(self) -> Any:
         """The state in the reader's language; a text set by the task as it is."""
-        return str(self.STATE_TRANSLATIONS.get(self.state, self.state))
+        return self.STATE_TRANSLATIONS.get(self.state, self.state)
 
     def get_absolute_url(self) -> str:
         """Return the page of the workflow; for a part of one, with the way to it open.

@@ -93,6 +93,14 @@ def test_a_failure_prevents_what_waits_for_it_and_nothing_else() -> None:
     assert prevented(graph, []) == []
 
 
+def test_in_a_part_of_a_tree_a_container_that_was_not_looked_into_stands_for_its_tasks() -> None:
+    after = node("group", name="not read")
+    a, plan = leaf("a"), node("chain", leaf("first"), after)
+    plan.children.insert(1, a)
+    assert prevented(dependencies(plan, partial=True), [a]) == [after]
+    assert prevented(dependencies(plan), [a]) == []
+
+
 def test_barriers_are_no_tasks() -> None:
     graph = dependencies(node("chord", node("group", *tasks("ab")), node("group", *tasks("cd"))))
     barriers = [found for found in graph if isinstance(found, Barrier)]
