@@ -32,7 +32,7 @@ django.setup()
 import user_workflows.signals, user_workflows.canvas, user_workflows.tasks, user_workflows.checks
 from user_workflows.queues.celery.patches import PATCHES
 methods = [vars(patch.owner)[patch.attribute] for patch in PATCHES]
-print({{method.__code__.co_filename.split("/")[-4] for method in methods}})
+print(*{{"/user_workflows/" in method.__code__.co_filename for method in methods}})
 """
 
 
@@ -53,14 +53,11 @@ def unpatched() -> Iterator[None]:
     patches.install()
 
 
-@pytest.mark.parametrize(("install", "patched"), [(False, False), (True, True)])
-def test_importing_patches_nothing_and_django_s_start_everything(
-    install: bool, patched: bool
-) -> None:
+@pytest.mark.parametrize("install", [False, True])
+def test_importing_patches_nothing_and_django_s_start_everything(install: bool) -> None:
     command = [sys.executable, "-c", IMPORTING.format(install=install)]
     found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert ("user_workflows" in found.stdout) == patched
-    assert ("site-packages" in found.stdout) != patched
+    assert found.stdout.split() == [str(install)]
 
 
 def test_what_was_installed_is_not_installed_twice() -> None:

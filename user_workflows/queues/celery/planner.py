@@ -120,7 +120,7 @@ class _Planner:
         if isinstance(sig, Chain):
             node = self._chain(sig, args, kwargs, annotations)
         elif isinstance(sig, group):
-            node = self._group(sig, sig.tasks, args, kwargs, annotations)
+            node = self._group(sig, args, kwargs, annotations)
             replace_parts(sig, tasks=[folding.as_member(task) for task in sig.tasks])
         elif isinstance(sig, chord):
             node = self._chord(sig, args, kwargs, annotations)
@@ -177,20 +177,13 @@ class _Planner:
         )
 
     def _group(
-        self,
-        sig: group,
-        tasks: list[Canvas],
-        args: Args,
-        kwargs: Kwargs,
-        annotations: Annotations,
+        self, sig: group, args: Args, kwargs: Kwargs, annotations: Annotations
     ) -> PlanNode | None:
-        members = [self.node(task, args, kwargs) for task in tasks]
+        members = [self.node(task, args, kwargs) for task in sig.tasks]
         if args or kwargs:
-            replace_parts(sig, tasks=[folding.with_input(task) for task in tasks])
-        task_id = self._task_id(sig)
-        return _container_node(
-            NodeType.GROUP, members, annotations, task_id, may_be_empty=not tasks
-        )
+            replace_parts(sig, tasks=[folding.with_input(task) for task in sig.tasks])
+        task_id, empty = self._task_id(sig), not sig.tasks
+        return _container_node(NodeType.GROUP, members, annotations, task_id, may_be_empty=empty)
 
     def _chord(
         self, sig: chord, args: Args, kwargs: Kwargs, annotations: Annotations
@@ -198,7 +191,7 @@ class _Planner:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         header = group(sig.kwargs["header"], app=bound_app(sig))
         replace_parts(sig, header=header)
-        node = self._group(header, header.tasks, args, kwargs, annotations.get("header", {}))
+        node = self._group(header, args, kwargs, annotations.get("header", {}))
         if all(folding.is_void(task) for task in header.tasks):
             replace_parts(header, tasks=[])
         folding.hand_down_links(sig.body, folding.link_each)
