@@ -1,1 +1,1 @@
-"""What happens to stored nodes. Knows no queue."""
+"""The life of stored nodes, from the start of a task to its end. Knows no queue."""

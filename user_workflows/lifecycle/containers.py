@@ -1,31 +1,35 @@
-"""Containers: what they show while tasks run below them, and how they are settled.
+"""Containers: the phase they show while tasks run below them, and how they are settled.
 
-A container is settled by an UPDATE that only one process can win, by whoever finds that it has
-no open child any more; the winner goes on with its parent. Leaves commit first, so the last of
-several that end at once sees that all others have ended.
+A container is settled by one conditional UPDATE, which only one process can win. The winner goes
+on with the parent. Leaves commit first, so of several that end at once the last one sees that all
+others have ended.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
 from ..db.statements import Select
 from ..db.tables import statuses
 from ..phases import BREAKS, Child, NodeType, Phase, verdict
-from ..tree.ancestors import _PART, Part, ancestors_of
+from ..tree.ancestors import _PART, Part
 from ..tree.nodes import TreeNode, open_node
+from .decisions import Change, grouped
 from .notifications import SettledNode
+from .propagation import mark_containers
 from .steps import leaf_sums, store_sums
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
 
 def mark_running(pk: int | None) -> None:
-    """Shows on all containers above a leaf that something in them has started.
+    """Mark a container and those above it as running, up to the first that is marked already.
 
     Bottom-up, one statement a row, so that leaves which start at once cannot block each other.
     """
@@ -38,6 +42,24 @@ def mark_running(pk: int | None) -> None:
         pk = statuses().filter(pk=pk).values_list("parent_id", flat=True).first()
 
 
+def set_state_of_ancestors(status: UserTaskStatus, text: str) -> None:
+    """Show a task's text on the running chains and chords around it, as far as the next group."""
+    parent_id, parent = status.parent_id, _loaded_parent(status)
+    while parent_id is not None:
+        above = statuses().filter(pk=parent_id, phase=Phase.RUNNING)
+        above = above.exclude(node_type=NodeType.GROUP).order_by()
+        if not above.update(state=text, modified=now()):
+            break
+        if parent is not None:
+            parent.apply_row(state=text)
+            parent = _loaded_parent(parent)
+        parent_id = statuses().filter(pk=parent_id).values_list("parent_id", flat=True).first()
+
+
+def _loaded_parent(status: UserTaskStatus) -> UserTaskStatus | None:
+    return status.parent if type(status).parent.is_cached(status) else None
+
+
 @Select
 def _select_container(pk: Any) -> Any:
     children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
@@ -46,9 +68,9 @@ def _select_container(pk: Any) -> Any:
 
 
 def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNode]:
-    """Settles a container that has no open child any more, then its parent, and so on.
+    """Settle a container that has no open child, then its parent, and so on; return those.
 
-    One that stays open is shown as running, if what was settled below it had ``started``.
+    The first one that stays open is marked as running, if what settled below it had ``started``.
     """
     settled = []
     while pk is not None:
@@ -62,96 +84,64 @@ def settle_ancestors(pk: int | None, *, started: bool = True) -> list[SettledNod
             break
         if container.stored_type == NodeType.TASK and container.ended_at is None:
             break  # The children of a task have ended, but not the task itself.
-        if not _settle_container(container):
-            break  # Someone else did, and climbs on.
-        settled.append(SettledNode(pk, container.parent_id is None))
+        if not _settle(container):
+            break  # Another process has settled it, and goes on from there.
+        settled.append(SettledNode.of(container))
         pk = container.parent_id
     return settled
 
 
-def mark_container(pk: int, outcome: Phase, cause: int | None) -> bool:
-    """Shows on an open container that a leaf, its ``cause``, broke it; says whether this did."""
-    breakable = Q(phase__in=BREAKS[outcome])
-    if outcome is Phase.FAILED:  # Who cancels may have shown it, as seen from the leaf.
-        breakable |= Q(phase=Phase.FAILED, caused_by__isnull=True)
-    broken = {"phase": outcome, "state": outcome.state, "caused_by_id": cause}
-    return bool(open_node(pk).filter(breakable).update(**broken, modified=now()))
-
-
-def _settle_container(container: Part) -> bool:
+def _settle(container: Part) -> bool:
     children = statuses().filter(parent_id=container.pk).order_by()
-    found = [
+    outcomes = [
         Child(Phase(phase), allowed, True)
         for phase, allowed in children.values_list("phase", "allow_failure").distinct()
     ]
-    sums = {}
-    if container.stored_type == NodeType.TASK:
-        found.append(Child(Phase(container.phase), False, True))  # What it did itself.
+    columns: dict[str, Any]
+    if container.stored_type != NodeType.TASK:
+        columns, phase = leaf_sums(container), verdict(outcomes)
     else:
-        sums = leaf_sums(container)
-    phase = verdict(found)
+        columns = {}
+        phase = verdict([*outcomes, Child(Phase(container.phase), False, True)])
+        if phase in BREAKS and phase != container.phase:
+            cause = children.filter(phase=phase).values_list("pk", flat=True).first()
+            columns["caused_by_id"] = cause
+            mark_containers(container, phase, cause)
     at = now()
-    outcome: dict[str, Any] = {"phase": phase, "state": phase.state, "settled_at": at}
-    if container.stored_type == NodeType.TASK and phase in BREAKS and phase != container.phase:
-        cause = children.filter(phase=phase).values_list("pk", flat=True).first()
-        outcome["caused_by_id"] = cause
-        _mark_ancestors(container, phase, cause)
-    return bool(open_node(container.pk).update(**outcome, **sums, modified=at))
+    settled = {"phase": phase, "state": phase.state, "settled_at": at, "modified": at}
+    return bool(open_node(container.pk).update(**settled, **columns))
 
 
-def _mark_ancestors(task: Part, outcome: Phase, cause: int | None) -> None:
-    # What was canceled of all that a task has sent counts from now on, but prevents nothing:
-    # Celery goes on after the task.
-    for ancestor in ancestors_of(task):
-        if ancestor.stored_type == NodeType.TASK:
-            break  # Nobody waits for what that one has sent until it ends, too.
-        mark_container(ancestor.pk, outcome, cause)
-
-
-def settle_by_verdict(
-    nodes: list[TreeNode], at: datetime, cause: int | None = None
+def write_verdicts(
+    changes: list[Change], at: datetime, cause: int | None = None
 ) -> list[SettledNode]:
-    """Gives the open containers among these nodes the verdicts that follow from their children.
+    """Store what was decided for open containers, and return those that it settled ``at`` now.
 
-    For the holder of the tree's lock. ``nodes`` stand parents first, as just read, with the new
-    phases of the leaves; those that this settles are settled at ``at``. ``cause`` is the leaf
-    that those are put down to which do not succeed.
+    For the holder of the tree's lock, under which it was decided. ``cause`` is the leaf by which
+    they fail. Queries: two for each 500 that change alike, one for each 500 that settle.
     """
-    changed: dict[tuple[Phase, bool], list[TreeNode]] = defaultdict(list)
-    for node in reversed(nodes):
-        if node.is_settled or not (node.is_container or node.children):
-            continue
-        children = [Child(c.phase, c.allow_failure, c.is_settled) for c in node.children]
-        if not node.is_container:
-            children.append(Child(node.phase, False, node.ended_at is not None))
-        before, node.phase = node.phase, verdict(children)
-        done = all(child.settled for child in children)
-        if not (done or node.is_container):
-            node.phase = before  # What a task has sent counts when all of it has ended.
-        if done or node.phase is not before:
-            changed[node.phase, done].append(node)
-        node.settled_at = at if done else None
-    mine: list[TreeNode] = []
-    for (phase, done), containers in changed.items():
-        outcome: dict[str, Any] = {"phase": phase, "state": phase.state, "modified": at}
+    written: list[TreeNode] = []
+    for (phase, settles), containers in grouped(changes).items():
+        columns: dict[str, object] = {"phase": phase, "state": phase.state, "modified": at}
+        if settles:
+            columns["settled_at"] = at
         if cause is not None and phase in (Phase.FAILED, Phase.CANCELED, Phase.SKIPPED):
-            outcome["caused_by_id"] = cause
+            columns["caused_by_id"] = cause
         for batch in chunked(containers):
             rows = statuses().filter(pk__in=[node.pk for node in batch]).order_by()
-            still_open = rows.filter(settled_at__isnull=True)
-            still_open.update(**outcome, **({"settled_at": at} if done else {}))
-            won = set(rows.filter(settled_at=at).values_list("pk", flat=True))
-            mine += [node for node in batch if node.pk in won]
-    store_sums(mine)
-    mine.sort(key=lambda node: node.level, reverse=True)
-    return [SettledNode(node.pk, node.parent_id is None) for node in mine]
+            rows.filter(settled_at__isnull=True).update(**columns)
+            pks = set(rows.filter(settled_at=at).values_list("pk", flat=True))
+            written += [node for node in batch if node.pk in pks]
+    store_sums(written)
+    written.sort(key=lambda node: node.level, reverse=True)
+    return [SettledNode.of(node) for node in written]
 
 
 def settle_ready(tree_id: int) -> list[SettledNode]:
-    """Settles the open containers of a tree that have no open child. One query where none has.
+    """Settle the open containers of a tree that have no open child. One query if there are none.
 
-    Whoever settles leaves inside a transaction calls this after the commit: a worker that ended
-    a sibling meanwhile could not see them.
+    For after the commit of a transaction that has settled leaves: a worker that ended a sibling
+    meanwhile could not see them.
     """
     open_children = statuses().filter(parent_id=OuterRef("pk"), settled_at__isnull=True).order_by()
     ready = statuses().filter(~Exists(open_children), tree_id=tree_id, settled_at__isnull=True)

@@ -1,9 +1,9 @@
-"""Telling receivers what was settled, after it was stored."""
+"""The signals of settled nodes, sent after they were stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.utils.timezone import now
 
@@ -13,6 +13,10 @@ from ..db.connections import status_connection
 from ..db.statements import Select
 from ..db.tables import statuses
 from ..phases import Phase
+from ..tree.nodes import StoredNode, TreeNode
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
 
 class SettledNode(NamedTuple):
@@ -21,19 +25,24 @@ class SettledNode(NamedTuple):
     pk: int
     is_root: bool
 
+    @classmethod
+    def of(cls, node: StoredNode | TreeNode) -> SettledNode:
+        """Return the settled node for a row that was read."""
+        return cls(node.pk, node.parent_id is None)
+
 
 def send_signals(settled: Iterable[SettledNode]) -> None:
-    """Sends the signals for nodes that the caller has settled, children before parents.
+    """Send the signals of nodes that the caller has settled, children before parents.
 
-    No query where nobody listens, but one for each root: it notes that it was announced.
+    Queries: two for a root; one for each 500 others if ``user_task_stopped`` has receivers.
     """
-    everybody = user_task_stopped.has_listeners(statuses().model)
-    wanted = [node for node in settled if everybody or node.is_root]
+    has_listeners = user_task_stopped.has_listeners(statuses().model)
+    wanted = [node for node in settled if has_listeners or node.is_root]
     for batch in chunked(wanted):
         found = _fresh_instances([node.pk for node in batch])
         for node in batch:
             if node.pk in found:
-                _send_for(found[node.pk], to_everybody=everybody)
+                _send_for(found[node.pk], is_heard=has_listeners)
 
 
 @Select
@@ -42,10 +51,10 @@ def _select_node(pk: Any) -> Any:
     return statuses().filter(pk=pk).order_by().values_list(*columns)
 
 
-def _fresh_instances(pks: list[int]) -> dict[int, Any]:
-    """Fresh instances by their keys. A task's end is mostly announced alone, so that is quick."""
+def _fresh_instances(pks: list[int]) -> dict[int, UserTaskStatus]:
+    """Return fresh instances by their keys. Most tasks end alone, so one key has a quick way."""
     if len(pks) > 1:
-        found: dict[int, Any] = statuses().in_bulk(pks)
+        found: dict[int, UserTaskStatus] = statuses().in_bulk(pks)
         return found
     row = _select_node(pk=pks[0])
     return (
@@ -55,20 +64,20 @@ def _fresh_instances(pks: list[int]) -> dict[int, Any]:
     )
 
 
-def _send_for(status: Any, *, to_everybody: bool) -> None:
-    if to_everybody:
+def _send_for(status: UserTaskStatus, *, is_heard: bool) -> None:
+    if is_heard:
         user_task_stopped.send_robust(type(status), status=status)
     if status.parent_id is None:
         _send_finished(status)
         statuses().filter(pk=status.pk).update(finished_sent_at=now())
 
 
-def _send_finished(status: Any) -> None:
+def _send_finished(status: UserTaskStatus) -> None:
     workflow_finished.send_robust(type(status), status=status, verdict=Phase(status.phase))
 
 
 def send_missed_signal(pk: int) -> bool:
-    """Sends ``workflow_finished`` for a root whose process died before it could; only once."""
+    """Send ``workflow_finished`` for a root whose process died before it could; only once."""
     unsent = statuses().filter(pk=pk, finished_sent_at__isnull=True, settled_at__isnull=False)
     if not unsent.update(finished_sent_at=now()):
         return False

@@ -1,11 +1,11 @@
-"""Counting steps and saying what is going on, cheaply.
+"""Steps and state texts of running tasks, written seldom.
 
-Inside a task's body in a worker, counts and texts are kept in the process and written at most
-every ``INTERVAL`` seconds, by the task itself or, when the task is silent or inside a transaction
-of its own, by a thread with a database connection of its own. So no row lock of ours lives in
-the task's transaction, and progress is seen while it is open. (On SQLite, where a transaction
-locks the whole database, it is seen when the transaction ends.) Anywhere else each call writes
-at once.
+Inside a task's body in a worker they are kept in the process and written at most every
+``WRITE_INTERVAL`` seconds: by the task itself or, while it makes no call or is inside a
+transaction of its own, by a thread with a database connection of its own. So no row lock of ours
+lives in the task's transaction, and progress is seen while it is open. (On SQLite, where a
+transaction locks the whole database, it is seen when the transaction ends.) Anywhere else each
+call writes at once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.models import F
@@ -27,8 +28,11 @@ from ..db.tables import statuses
 from ..exceptions import TaskCanceledException
 from ..fields import MAX_TEXT_LENGTH
 from ..phases import NodeType, Phase
-from . import execution, steps, transitions
+from . import containers, execution, steps, transitions
 from .execution import Execution
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +40,18 @@ T = TypeVar("T")
 
 #: Seconds between two writes of one task's progress.
 WRITE_INTERVAL = 0.5
-#: Seconds between two signs of life of one task.
+#: Seconds between two heartbeats of one task.
 HEARTBEAT_INTERVAL = 30
-#: Between two roll-ups of one tree: with a look every half of it, sums are a second old at most.
+#: Between two roll-ups of one tree. The thread looks twice as often, so sums are at most a second
+#: old.
 ROLL_UP_INTERVAL = timedelta(seconds=0.5)
 
 
-def advance(status: Any, completed: int = 0, total: int = 0) -> None:
-    """Counts steps for the node of this instance.
+def advance(status: UserTaskStatus, completed: int = 0, total: int = 0) -> None:
+    """Add steps to the node of this instance.
 
     Raises:
-        TaskCanceledException: it was canceled.
+        TaskCanceledException: it was canceled, and ``completed`` is not 0.
     """
     run = execution.find(status.pk)
     if status.pk is None or (run and run.buffered):
@@ -64,8 +69,8 @@ def advance(status: Any, completed: int = 0, total: int = 0) -> None:
         raise_if_canceled(status)
 
 
-def set_state(status: Any, text: str) -> None:
-    """Says in words what the node of this instance does now.
+def set_state(status: UserTaskStatus, text: str) -> None:
+    """Set the text that says what the node of this instance does now.
 
     Raises:
         TaskCanceledException: it was canceled.
@@ -79,12 +84,12 @@ def set_state(status: Any, text: str) -> None:
     else:
         transitions.change_phase(status, Phase.RUNNING, text)
         if status.pk is not None and status.state == text:
-            _set_state_of_ancestors(status, text)
+            containers.set_state_of_ancestors(status, text)
     raise_if_canceled(status)
 
 
-def track(status: Any, iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
-    """Yields the items, counting a step after each: see ``UserTaskMixin.track``."""
+def track(status: UserTaskStatus, iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
+    """Yield the items, counting a step after each: see ``UserTaskMixin.track``."""
     if total is None:
         total = len(iterable) if isinstance(iterable, Sized) else 0
     missing = status.completed_steps + total - status.total_steps
@@ -106,39 +111,41 @@ def track(status: Any, iterable: Iterable[T], total: int | None = None) -> Itera
     status.apply_row(completed_steps=status.completed_steps + counter.done)
 
 
-def write_event(status: Any, event: Callable[[Any], None], **shown: Any) -> None:
-    """Writes an event of the node of this instance: a new name, a verdict.
+def write_event(
+    status: UserTaskStatus, event: Callable[[UserTaskStatus], None], **shown: object
+) -> None:
+    """Write an event of the node of this instance, a new name or a verdict, by calling it.
 
-    At once, unless the node's body has a transaction open in a worker. It would hold the lock of
-    the tree until it commits, so there the thread writes it, and the instance shows it already.
+    The thread calls it if the node's body has a transaction open in a worker, which would hold the
+    lock of the tree until it commits. The instance shows the columns ``shown`` already.
     """
     run = execution.find(status.pk)
     connection = status_connection()
     locks = connection.in_atomic_block and connection.features.has_select_for_update
     if run and run.buffered and locks:
         status.apply_row(**shown)
-        run.defer(event)
+        run.deferred.append(event)
         _writer.wake()
     else:
         event(status)
 
 
 def start_heartbeat(run: Execution) -> None:
-    """Signs of life are given for this run until it ends."""
+    """Have heartbeats written for this execution until it ends."""
     if run.buffered:
         _writer.wake()
 
 
-def raise_if_canceled(status: Any, run: Execution | None = None) -> None:
-    """Raises ``TaskCanceledException`` where the node of this instance was canceled."""
+def raise_if_canceled(status: UserTaskStatus, run: Execution | None = None) -> None:
+    """Raise ``TaskCanceledException`` if the task of this instance, or its run, was canceled."""
     if run:
         status.apply_row(phase=run.phase, state=run.phase.state)
     if status.phase == Phase.CANCELED and status.node_type == NodeType.TASK:
         raise TaskCanceledException(f"{status.name} was canceled.")
 
 
-def _write_if_due(run: Execution, status: Any, *, urgent: bool) -> None:
-    """Writes if it is time to, and learns whether the task was canceled meanwhile."""
+def _write_if_due(run: Execution, status: UserTaskStatus, *, urgent: bool) -> None:
+    """Write if it is time to, and show on the instance whether the task was canceled meanwhile."""
     if not urgent and monotonic() - run.checked_at < WRITE_INTERVAL:
         _writer.wake()
     elif status_connection().in_atomic_block:
@@ -151,14 +158,14 @@ def _write_if_due(run: Execution, status: Any, *, urgent: bool) -> None:
 
 
 def try_to_flush(run: Execution) -> bool:
-    """Writes what was counted and said, or, while the database is away, leaves it for later.
+    """Write the progress of an execution; return False if it was left for later.
 
-    A body that only wants to say how far it is must not fail because of that.
+    A body that only reports its progress must not fail because the database is away.
     """
     try:
         flush(run)
     except (OperationalError, InterfaceError):
-        logger.debug("Progress could not be written yet.", exc_info=True)
+        _log_retry([run])
         status_connection().close()
         run.checked_at = monotonic()
         _writer.wake()
@@ -166,11 +173,16 @@ def try_to_flush(run: Execution) -> bool:
     return True
 
 
+def _log_retry(runs: list[Execution]) -> None:
+    nodes, trees = [run.pk for run in runs], [run.tree_id for run in runs]
+    text = "Could not write the progress of nodes %s (trees %s); retrying."
+    logger.debug(text, nodes, trees, exc_info=True, extra={"node": nodes, "tree": trees})
+
+
 def flush(run: Execution) -> None:
-    """Writes what was counted and said. Two queries; nothing is lost if they fail."""
+    """Write the progress of an execution, and read its phase. What fails is kept. Two queries."""
     with run.writing:
-        while (event := run.take_event()) is not None:
-            _write_deferred(run, event)
+        _write_deferred(run)
         delta = run.take()
         if delta:
             try:
@@ -187,22 +199,24 @@ def flush(run: Execution) -> None:
             except Error:
                 run.put_back(delta)
                 raise
-            _writer.roll_up(run.tree_id)
+            _writer.note_tree(run.tree_id)
         _read_phase(run)
         if delta.state is not None and run.phase is Phase.RUNNING:
             status = statuses().filter(pk=run.pk).first()
             if status is not None:
-                _set_state_of_ancestors(status, delta.state)
+                containers.set_state_of_ancestors(status, delta.state)
 
 
-def _write_deferred(run: Execution, event: Callable[[Any], None]) -> None:
-    try:
-        status = statuses().filter(pk=run.pk).first()
-        if status is not None:
-            event(status)
-    except Error:
-        run.put_back_event(event)
-        raise
+def _write_deferred(run: Execution) -> None:
+    while run.deferred:
+        event = run.deferred.popleft()
+        try:
+            status = statuses().filter(pk=run.pk).first()
+            if status is not None:
+                event(status)
+        except Error:
+            run.deferred.appendleft(event)
+            raise
 
 
 def _read_phase(run: Execution) -> None:
@@ -212,25 +226,10 @@ def _read_phase(run: Execution) -> None:
         run.phase = Phase(phase)
 
 
-def _set_state_of_ancestors(status: Any, text: str) -> None:
-    """The text climbs the chains and chords around a task, as far as the next group."""
-    parent_id, parent = status.parent_id, status._state.fields_cache.get("parent")
-    while parent_id is not None:
-        above = statuses().filter(pk=parent_id, phase=Phase.RUNNING)
-        above = above.exclude(node_type=NodeType.GROUP).order_by()
-        if not above.update(state=text, modified=now()):
-            break
-        if parent is not None:
-            parent.apply_row(state=text)
-            parent = parent._state.fields_cache.get("parent")
-        parent_id = statuses().filter(pk=parent_id).values_list("parent_id", flat=True).first()
-
-
 def _write_heartbeat(run: Execution) -> None:
-    """Says that a body still runs, if it is time to: the reaper fails what is silent for long.
+    """Note that a body still runs, if that is due: the reaper fails tasks without heartbeats.
 
-    One that cannot be written is still due. So it comes as soon as the database is back, when
-    all that was running there has been silent and the reaper may be quick.
+    One that cannot be written stays due, so it comes before the reaper once the database is back.
     """
     if run.buffered and monotonic() - run.seen_at >= HEARTBEAT_INTERVAL:
         leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
@@ -238,8 +237,8 @@ def _write_heartbeat(run: Execution) -> None:
         run.seen_at = monotonic()
 
 
-class _Writer:
-    """Writes, from a thread of its own, what the tasks of this process have left unwritten."""
+class ProgressWriter:
+    """Writes what the tasks of this process leave unwritten, in a thread that ``wake`` starts."""
 
     def __init__(self) -> None:
         self._due = threading.Event()
@@ -248,42 +247,44 @@ class _Writer:
         self._trees: set[int] = set()
 
     def wake(self) -> None:
-        """There is something to write, now or soon."""
+        """Tell the thread that there is something to write, now or soon."""
         self._due.set()
         if self._pid != os.getpid():
             with self._starting:
                 if self._pid != os.getpid():
                     self._pid = os.getpid()
-                    threading.Thread(target=self._work, name="progress", daemon=True).start()
+                    threading.Thread(target=self.run, name="progress", daemon=True).start()
 
-    def roll_up(self, tree_id: int) -> None:
-        """Something in this tree has changed; its stored sums will follow."""
+    def note_tree(self, tree_id: int) -> None:
+        """Have the stored sums of a tree rolled up: something in it has changed."""
         self._trees.add(tree_id)
         self.wake()
 
     def finish(self) -> None:
-        """Writes all that is left, in the thread of the caller: the process is to end."""
+        """Store the sums that are left, in the thread of the caller: the process is to end."""
         for tree_id in list(self._trees):
             self._trees.discard(tree_id)
             steps.roll_up(tree_id, every=timedelta(0))
 
-    def _work(self) -> None:
+    def run(self) -> None:
+        """Write whatever is due, for ever."""
         pause = threading.Event()
         while True:
             self._due.wait(HEARTBEAT_INTERVAL if execution.all_running() else None)
             pause.wait(WRITE_INTERVAL / 2)
             self._due.clear()
             try:
-                self._write()
+                self.write_due()
             except Exception:
-                # The database is away, or locked by a transaction of the task: later, then.
-                logger.debug("Progress could not be written yet.", exc_info=True)
+                # The database is away, or locked by a transaction of a task.
+                _log_retry(execution.all_running())
                 connections.close_all()
                 self._due.set()
             if not self._due.is_set():
                 connections.close_all()
 
-    def _write(self) -> None:
+    def write_due(self) -> None:
+        """Write the heartbeats, progress and sums that are due, and wake again for the others."""
         for run in execution.all_running():
             _write_heartbeat(run)
         for run in execution.all_running():
@@ -302,6 +303,25 @@ class _Writer:
                     self._due.set()
 
 
-_writer = _Writer()
-roll_up = _writer.roll_up
-finish = _writer.finish
+_writer = ProgressWriter()
+
+
+@contextmanager
+def use_writer(writer: ProgressWriter) -> Iterator[ProgressWriter]:
+    """Replace the writer of this process for a while: tests pause it, or watch what wakes it."""
+    global _writer
+    previous, _writer = _writer, writer
+    try:
+        yield writer
+    finally:
+        _writer = previous
+
+
+def roll_up(tree_id: int) -> None:
+    """Have the stored sums of a tree rolled up: something in it has changed."""
+    _writer.note_tree(tree_id)
+
+
+def finish() -> None:
+    """Store the sums that are left: the process is to end."""
+    _writer.finish()

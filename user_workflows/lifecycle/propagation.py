@@ -1,11 +1,10 @@
-"""What a failure or a cancellation means for others: who is skipped, what shows the break."""
+"""The effect of a failure or a cancellation on other nodes: what is skipped, what is marked."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import reduce
 from operator import or_
-from typing import Any
 
 from django.db.models import Q
 from django.utils.timezone import now
@@ -18,53 +17,65 @@ from ..fields import ERROR_ARTIFACT
 from ..phases import BREAKS, NodeType, Phase
 from ..tree.ancestors import Part, ancestors_of, parts
 from ..tree.locking import tree_lock
-from ..tree.nodes import StoredNode
-from .containers import mark_container
+from ..tree.nodes import StoredNode, open_node
 from .notifications import SettledNode
 
 
 def affects_others(node: StoredNode, outcome: Phase) -> bool:
-    """Whether this outcome of a node means anything for others."""
+    """Return whether this outcome of a node changes other nodes."""
     return outcome in BREAKS and not (outcome is Phase.FAILED and node.allow_failure)
 
 
 def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[SettledNode]:
-    """Skips what waited for a broken node and shows the break in all that contains it.
+    """Skip what waits for a failed or canceled node, and mark the containers around it.
 
-    Returns the nodes that were settled by that. Queries: none where the outcome breaks nothing;
-    else one for the ancestors, one for what stands in order around them, one for each ancestor
-    that changes, and two under the tree's lock for each 500 parts that are to be skipped.
+    Return the nodes that were skipped. Queries: none where the outcome affects no other node;
+    else one for the ancestors, one for the nodes in order around them, one for each ancestor that
+    changes, and two under the tree's lock for each 500 subtrees that are to be skipped.
     """
     if not affects_others(node, outcome):
         return []
     ancestors = ancestors_of(node)
     skipped = _skip_dependents(node, ancestors)
-    broken: Any = node
+    below: StoredNode = node
     for ancestor in ancestors:
-        if outcome is Phase.FAILED and broken.allow_failure:
+        if outcome is Phase.FAILED and below.allow_failure:
             break
-        if ancestor.stored_type == NodeType.TASK and broken.allow_failure:
-            break  # Nobody waits for what a task has sent; it counts when both have ended.
-        _mark_ancestor(ancestor, node, outcome, message)
-        broken = ancestor
+        if ancestor.stored_type == NodeType.TASK and below.allow_failure:
+            break  # Nothing waits for a spawned task; it counts when both have ended.
+        # A cancellation may have marked a failed container already, but without the reason.
+        unexplained = outcome is Phase.FAILED and ancestor.caused_by_id is None
+        if ancestor.phase in BREAKS[outcome] or unexplained:
+            with status_atomic() if message else nullcontext():
+                if _mark_container(ancestor.pk, outcome, node.pk):
+                    store_error(ancestor.pk, message)
+        below = ancestor
     return skipped
 
 
-def _mark_ancestor(container: Part, cause: StoredNode, outcome: Phase, message: str) -> None:
-    # Who cancels may have shown a failure already, as seen from the leaf, without the reason.
-    unexplained = outcome is Phase.FAILED and container.caused_by_id is None
-    if container.phase not in BREAKS[outcome] and not unexplained:
-        return
-    with status_atomic() if message else nullcontext():
-        if mark_container(container.pk, outcome, cause.pk):
-            store_error(container.pk, message)
+def mark_containers(task: Part, outcome: Phase, cause: int | None) -> None:
+    """Mark the containers around a task that failed or was canceled by what it has spawned.
+
+    Nothing is skipped: Celery has gone on after the task.
+    """
+    for ancestor in ancestors_of(task):
+        if ancestor.stored_type == NodeType.TASK:
+            break  # Nothing waits for what a task has spawned until that task ends, too.
+        _mark_container(ancestor.pk, outcome, cause)
+
+
+def _mark_container(pk: int, outcome: Phase, cause: int | None) -> bool:
+    replaceable = Q(phase__in=BREAKS[outcome])
+    if outcome is Phase.FAILED:  # Marked by a cancellation, without a cause.
+        replaceable |= Q(phase=Phase.FAILED, caused_by__isnull=True)
+    marked = {"phase": outcome, "state": outcome.state, "caused_by_id": cause}
+    return bool(open_node(pk).filter(replaceable).update(**marked, modified=now()))
 
 
 def prevented_by(node: StoredNode, ancestors: list[Part]) -> list[Part]:
-    """The subtrees that can never run when ``node`` does not succeed. One query.
+    """Return the subtrees that can never run if ``node`` does not succeed. One query.
 
-    Only what stands in order around the way to the root is read: the members of groups, which
-    may be thousands, wait for nobody.
+    Members of groups, of which there may be thousands, are not read: they wait for no other node.
     """
     if not ancestors:
         return []
@@ -85,17 +96,15 @@ def _skip_dependents(cause: StoredNode, ancestors: list[Part]) -> list[SettledNo
     if not any(part.settled_at is None for part in prevented_by(cause, ancestors)):
         return []
     with tree_lock(cause.tree_id):
-        # Once more: until the lock was taken the tree could be numbered anew.
-        blocked = prevented_by(cause, ancestors_of(cause))
+        # Read again: before the lock was taken, another process may have renumbered the tree.
+        prevented = prevented_by(cause, ancestors_of(cause))
         pks: list[int] = []
-        for batch in chunked(blocked):  # SQLite takes a thousand conditions at most.
+        for batch in chunked(prevented):  # SQLite takes a thousand conditions at most.
             ranges = [Q(lft__gte=part.lft, rght__lte=part.rght) for part in batch]
             waiting = statuses().filter(
-                reduce(or_, ranges),
-                tree_id=cause.tree_id,
-                phase=Phase.PENDING,
+                reduce(or_, ranges), tree_id=cause.tree_id, phase=Phase.PENDING
             )
-            # Nothing in what is blocked has started, so containers are skipped with their leaves.
+            # Nothing in these subtrees has started, so containers are skipped with their leaves.
             pks += waiting.order_by("-lft").values_list("pk", flat=True)
             waiting.order_by().update(
                 phase=Phase.SKIPPED,
@@ -108,12 +117,12 @@ def _skip_dependents(cause: StoredNode, ancestors: list[Part]) -> list[SettledNo
 
 
 def stored_error(pk: int) -> str:
-    """Why a node failed, as it was stored with it."""
+    """Return why a node failed, as stored with it; empty if nothing is."""
     texts = artifacts().filter(status_id=pk, name=ERROR_ARTIFACT).order_by("pk")
     return texts.values_list("text", flat=True).first() or ""
 
 
 def store_error(pk: int, message: str) -> None:
-    """Stores why a node failed, if there is anything to say."""
+    """Store why a node failed, unless the message is empty."""
     if message:
         artifacts().create(status_id=pk, name=ERROR_ARTIFACT, text=message)

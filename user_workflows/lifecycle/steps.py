@@ -1,9 +1,9 @@
-"""Sums of steps: stored on containers, and added up of the leaves below them."""
+"""Step totals: added up from the leaves, and stored on the containers above them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Least
@@ -15,6 +15,9 @@ from ..tree.ancestors import Part, ancestors_of
 from ..tree.bounds import within
 from ..tree.locking import tree_lock, tree_lock_in_transaction
 from ..tree.nodes import StoredNode, TreeNode, open_node
+
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
 
 def store_sums(nodes: list[TreeNode]) -> None:
@@ -39,9 +42,10 @@ def leaf_sums(container: Part) -> dict[str, int]:
 
 
 def store_sums_above(node: StoredNode) -> None:
-    """Stores the sums of the open containers above a node. Two queries for each.
+    """Store the sums of the open containers above a node. Two queries for each.
 
-    Under the tree's lock: of two that count at once, the later must see what the other counted.
+    Under the tree's lock: of two processes that count at once, the later one must see what the
+    other has counted.
     """
     if node.parent_id is None:
         return
@@ -52,10 +56,10 @@ def store_sums_above(node: StoredNode) -> None:
 
 
 def roll_up(tree_id: int, every: timedelta) -> bool:
-    """Stores the sums of a tree's open containers, unless somebody did within ``every``.
+    """Store the sums of a tree's open containers, at most once within ``every``.
 
-    Returns False where it is to be done later. Three queries, and one for each container whose
-    sums have changed.
+    Return False if it was done less than ``every`` ago, and is to be done later. Three queries,
+    and one for each container whose sums have changed.
     """
     root = open_node(tree_id).filter(is_container=True)
     last = root.values_list("rolled_up_at").first()
@@ -83,8 +87,8 @@ def roll_up(tree_id: int, every: timedelta) -> bool:
     return True
 
 
-def add_steps(status: Any, completed: int, total: int) -> None:
-    """Adds steps to the row of this instance, and to the stored sums of all above it."""
+def add_steps(status: UserTaskStatus, completed: int, total: int) -> None:
+    """Add steps to the row of this instance, and to the stored sums of its ancestors."""
     with tree_lock_in_transaction(status.tree_id):
         open_node(status.pk).update(
             completed_steps=F("completed_steps") + completed,

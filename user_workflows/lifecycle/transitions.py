@@ -1,25 +1,23 @@
-"""Events on leaves: started, counted, failed, ended; and all that follows from each.
+"""Events on leaves: started, retried, ended; and what follows from each for the tree.
 
-Writes of a single row commit by themselves and hold no other lock: that gave exact results and
-no deadlock with eight processes, where locking the ancestors did not. What a crash leaves between
-two steps the reaper completes.
+Writes of a single row commit by themselves and hold no other lock. With eight processes that gave
+exact results and no deadlock, where locking the ancestors did not. What a crash leaves between two
+statements is completed by the reaper.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
-from contextlib import nullcontext
-from datetime import datetime
-from typing import Any
+from enum import Enum, auto
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Coalesce, Least
 from django.utils.timezone import now
 
 from ..db.chunks import chunked
-from ..db.connections import status_atomic, status_connection
+from ..db.connections import status_connection
 from ..db.statements import Update
 from ..db.tables import artifacts, statuses
 from ..exceptions import TaskCanceledException
@@ -27,18 +25,19 @@ from ..fields import ERROR_ARTIFACT, MAX_TEXT_LENGTH
 from ..phases import REPLACES, WAITING, NodeType, Phase
 from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
-from ..tree.nodes import StoredNode, TreeNode, open_node, read_tree
-from . import containers, execution, propagation, steps
+from ..tree.nodes import StoredNode, open_node, read_tree
+from . import containers, decisions, execution, leaves, propagation, steps
 from .notifications import SettledNode, send_signals
 
+if TYPE_CHECKING:
+    from ..models import UserTaskStatus
 
-def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
-    """A worker starts the body of a leaf. Returns False if it must not: see the row why.
 
-    Arguments:
-        attempt: which attempt this is, from 1. Of a message that was delivered twice at the same
-            moment only one starts the body.
-        fresh: columns to set anew, where an earlier attempt has changed them.
+def begin(node: StoredNode, attempt: int, **fresh: object) -> bool:
+    """Mark a leaf as running before its body starts; return False if it must not start.
+
+    Of a message that was delivered twice at the same moment, only one may start the ``attempt``.
+    ``fresh`` are columns to reset, which an earlier attempt has changed.
     """
     at = now()
     return _begin_leaf(pk=node.pk, attempts=attempt, started_at=at, modified=at, **fresh)
@@ -57,7 +56,7 @@ def _begin_leaf(pk: Any, attempts: Any, started_at: Any, **columns: Any) -> Any:
 
 
 def retry(node: StoredNode, attempt: int, total_steps: int | None = None) -> None:
-    """An attempt ended by asking for another one; the steps it had counted are dropped."""
+    """Record that an attempt has asked for another one, and drop the steps it has counted."""
     fresh = {} if total_steps is None else {"total_steps": total_steps}
     waiting = open_node(node.pk).filter(attempts__lte=attempt, ended_at__isnull=True)
     if not waiting.filter(phase__in=REPLACES[Phase.RETRYING]).update(
@@ -68,59 +67,153 @@ def retry(node: StoredNode, attempt: int, total_steps: int | None = None) -> Non
         modified=now(),
         **fresh,
     ):
-        # A verdict stands already, so the next attempt will be refused.
+        # It has a verdict already, so the next attempt will be refused.
         settle(node, Phase.FAILED, attempt=attempt)
 
 
+class LeafEnd(Enum):
+    """How an event has ended a leaf."""
+
+    SETTLED = auto()
+    BODY_ENDED = auto()
+    """Tasks that it has spawned are below it: it is settled with the last of them."""
+
+
 def settle(
-    node: Any,
+    node: StoredNode,
     phase: Phase,
     *,
     message: str = "",
     attempt: int | None = None,
     abandoned: bool = False,
 ) -> bool:
-    """A leaf has ended for good: settles it, and whatever is thereby decided or settled.
+    """End a leaf for good, propagate its failure, and settle the containers that are ready.
 
-    ``abandoned`` says that its body did not end by itself: it was killed, or never ran. Celery
-    does not go on then, so a failure is not allowed where something waits for the leaf.
+    Args:
+        node: the leaf.
+        phase: its outcome; its phase may stay nevertheless: see ``phases.REPLACES``.
+        message: why it failed.
+        attempt: the attempt that has ended; None for whichever is the last.
+        abandoned: whether its body was killed or never ran. Celery does not go on then, so a
+            failure is not allowed where other tasks wait for the leaf.
 
-    Returns False, and changes nothing, where it was settled already or by an older attempt.
-    Queries where all is well: 1 for the leaf and 1 to see that its parent is still open.
+    Returns:
+        Whether this call has ended it: not if it was settled already, or ``attempt`` is older.
+
+    Queries: for a success one UPDATE of the leaf, and one SELECT of its parent, which stays open.
     """
-    if (
-        abandoned
-        and phase is Phase.FAILED
-        and node.allow_failure
-        and propagation.prevented_by(node, ancestors_of(node))
-    ):
-        open_node(node.pk).update(allow_failure=False, modified=now())
-        node.allow_failure = False
+    if abandoned and phase is Phase.FAILED and node.allow_failure:
+        node = _disallow_awaited_failure(node)
+    skipped: list[SettledNode] = []
     with tree_lock_in_transaction(node.tree_id):
-        ended, up, settled = _end_leaf(node, phase, message, attempt)
-        settled += containers.settle_ancestors(up)
+        end = _end_in_one_statement(node, phase, message, attempt)
+        if end is None and (verdict := _decide(node, phase, message, attempt)):
+            # The leaf stays open until the containers around it are marked. Else the process that
+            # ends its last sibling could settle them as if it had not failed, or stop below one
+            # whose later members are not skipped yet, from where no process would go on.
+            skipped = _propagate_and_settle(node, *verdict)
+            end = _end_decided(node, attempt)
+        settled = [SettledNode.of(node)] if end is LeafEnd.SETTLED else []
+        settled += skipped
+        if end is not None:
+            top = node.parent_id if end is LeafEnd.SETTLED else node.pk
+            settled += containers.settle_ancestors(top)
     send_signals(settled)
     if status_connection().in_atomic_block:
         settle_ready_after_commit(node.tree_id)
-    return ended
+    return end is not None
 
 
 def settle_ready_after_commit(tree_id: int) -> None:
-    """After the commit, settles what neither of two sides could see was ready.
-
-    The side in a transaction did not see the leaves that a worker ended meanwhile, nor the
-    worker those of the transaction.
-    """
+    """After the commit, settle what is ready: before it, neither side saw the other's leaves."""
     transaction.on_commit(
         lambda: send_signals(containers.settle_ready(tree_id)), using=status_connection().alias
     )
 
 
-def change_phase(status: Any, phase: Phase, state: str | None = None, *, message: str = "") -> None:
-    """A state given to a node through its model instance, which then shows what was stored.
+class _Leaf(NamedTuple):
+    pk: int
+    tree_id: int
+    parent_id: int | None
+    allow_failure: bool
 
-    While the node's body runs, a final phase is only its verdict: the node is settled when
-    Celery reports the end of the body. Else it is settled at once.
+
+def _disallow_awaited_failure(node: StoredNode) -> StoredNode:
+    if not propagation.prevented_by(node, ancestors_of(node)):
+        return node
+    open_node(node.pk).update(allow_failure=False, modified=now())
+    return _Leaf(node.pk, node.tree_id, node.parent_id, allow_failure=False)
+
+
+def _end_in_one_statement(
+    node: StoredNode, phase: Phase, message: str, attempt: int | None
+) -> LeafEnd | None:
+    """End a leaf if that affects no other; a process killed here leaves nothing half-written."""
+    at = now()
+    if phase is Phase.SUCCEEDED and not message:
+        upto = {} if attempt is None else {"attempts": attempt}
+        settled = _succeed_leaf(pk=node.pk, modified=at, settled_at=at, **upto)
+    elif propagation.affects_others(node, phase):
+        return None
+    else:
+        plain = leaves.unended_plain_leaf(node.pk, attempt)
+        settled = leaves.write_verdict(plain, phase, message, node.pk, settled_at=at)
+    if settled:
+        return LeafEnd.SETTLED
+    spawner = leaves.unended_spawner(node.pk, attempt)
+    ended = leaves.write_verdict(spawner, phase, message, node.pk, ended_at=at)
+    return LeafEnd.BODY_ENDED if ended else None
+
+
+def _decide(
+    node: StoredNode, phase: Phase, message: str, attempt: int | None
+) -> tuple[Phase, str] | None:
+    """Give a leaf its verdict; return that or the one it has, and the reason. None if it ended."""
+    leaf = leaves.unended_leaf(node.pk, attempt)
+    if leaves.write_verdict(leaf, phase, message, node.pk):
+        return phase, message
+    # From its body or from a cancellation, which may not have propagated it yet.
+    stored = leaf.values_list("phase", flat=True).first()
+    if stored is None:
+        return None
+    return Phase(stored), propagation.stored_error(node.pk) if stored == Phase.FAILED else ""
+
+
+def _end_decided(node: StoredNode, attempt: int | None) -> LeafEnd | None:
+    counted = Least("completed_steps", "total_steps")
+    plain = leaves.unended_plain_leaf(node.pk, attempt)
+    if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
+        return LeafEnd.SETTLED
+    spawner = leaves.unended_spawner(node.pk, attempt)
+    return LeafEnd.BODY_ENDED if spawner.update(ended_at=now(), modified=now()) else None
+
+
+def _propagate_and_settle(node: StoredNode, outcome: Phase, message: str) -> list[SettledNode]:
+    skipped = propagation.propagate(node, outcome, message)
+    return skipped and skipped + containers.settle_ready(node.tree_id)
+
+
+@Update
+def _succeed_leaf(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
+    """The end of nearly all leaves."""
+    unlike = leaves.unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
+    return unlike, {
+        **leaves.outcome_columns(Phase.SUCCEEDED),
+        "modified": modified,
+        "settled_at": settled_at,
+    }
+
+
+# -- through an instance of the model -------------------------------------------------------------
+
+
+def change_phase(
+    status: UserTaskStatus, phase: Phase, state: str | None = None, *, message: str = ""
+) -> None:
+    """Give a node a new phase through its instance, which then shows what was stored.
+
+    While the node's body runs, a final phase is only its verdict: the node is settled when Celery
+    reports the end of the body. Else it is settled at once.
     """
     if status.pk is None:
         status.apply_row(phase=phase, state=state or phase.state)
@@ -142,8 +235,12 @@ def change_phase(status: Any, phase: Phase, state: str | None = None, *, message
     refresh_instance(status)
 
 
-def start(status: Any) -> None:
-    """Marks the task of this instance as started, unless it was canceled."""
+def start(status: UserTaskStatus) -> None:
+    """Mark the task of this instance as running.
+
+    Raises:
+        TaskCanceledException: it was canceled.
+    """
     if status.pk is None:
         status.apply_row(phase=Phase.RUNNING, state=Phase.RUNNING.state)
         return
@@ -156,8 +253,8 @@ def start(status: Any) -> None:
         raise TaskCanceledException(f"{status.name} was canceled.")
 
 
-def rename(status: Any, name: str) -> None:
-    """Renames a node, and those above it that were not named by the caller."""
+def rename(status: UserTaskStatus, name: str) -> None:
+    """Rename a node, and its ancestors that were not named by the caller."""
     name = name[:MAX_TEXT_LENGTH]
     status.apply_row(name=name)
     if status.pk is None:
@@ -168,8 +265,8 @@ def rename(status: Any, name: str) -> None:
             statuses().filter(pk=ancestor.pk, is_named=False).update(name=name, modified=now())
 
 
-def refresh_instance(status: Any) -> None:
-    """Reads into an instance what may have been written behind it."""
+def refresh_instance(status: UserTaskStatus) -> None:
+    """Read into an instance the columns that events write. One query."""
     columns = (
         "phase", "state", "completed_steps", "total_steps", "attempts",
         "modified", "started_at", "ended_at", "settled_at", "caused_by_id",
@@ -179,8 +276,8 @@ def refresh_instance(status: Any) -> None:
         status.apply_row(**row)
 
 
-def _end_is_pending(status: Any) -> bool:
-    """Whether the end of this node is still to come: of its body, or of its children."""
+def _end_is_pending(status: UserTaskStatus) -> bool:
+    """Return whether the end of a node's body or children is still to be reported."""
     if execution.find(status.pk):
         return True
     if status.is_container and statuses().filter(parent_id=status.pk, settled_at=None).exists():
@@ -189,166 +286,39 @@ def _end_is_pending(status: Any) -> bool:
     return bool(in_worker.exists())
 
 
-def _outcome_columns(phase: Phase) -> dict[str, Any]:
-    done = F("total_steps") if phase is Phase.SUCCEEDED else Least("completed_steps", "total_steps")
-    return {"phase": phase, "state": phase.state, "completed_steps": done}
-
-
-def _unended_leaf(pk: Any, attempts: Any = None) -> Any:
-    upto = {} if attempts is None else {"attempts__lte": attempts}
-    return open_node(pk).filter(ended_at__isnull=True, **upto)
-
-
-def _unended_plain_leaf(pk: Any, attempts: Any = None) -> Any:
-    return _unended_leaf(pk, attempts).exclude(node_type=NodeType.TASK, is_container=True)
-
-
-@Update
-def _succeed_leaf(pk: Any, modified: Any, settled_at: Any, **attempts: Any) -> Any:
-    """The end of nearly all leaves."""
-    unlike = _unended_plain_leaf(pk, **attempts).filter(phase__in=REPLACES[Phase.SUCCEEDED])
-    return unlike, {
-        **_outcome_columns(Phase.SUCCEEDED),
-        "modified": modified,
-        "settled_at": settled_at,
-    }
-
-
-def _end_leaf(
-    node: StoredNode, phase: Phase, message: str, attempt: int | None
-) -> tuple[bool, int | None, list[SettledNode]]:
-    """Whether this call ended the leaf, where to climb from then, and what it settled.
-
-    A leaf that breaks what contains it stays open until the break is shown there: else whoever
-    ends its last sibling could settle containers that do not show it yet, or stop below one
-    whose later steps are not skipped yet, and nobody would go on from there.
-    """
-    me, at = SettledNode(node.pk, node.parent_id is None), now()
-    succeeds = phase is Phase.SUCCEEDED and not message
-    upto = {} if attempt is None else {"attempts": attempt}
-    if succeeds and _succeed_leaf(pk=node.pk, modified=at, settled_at=at, **upto):
-        return True, node.parent_id, [me]
-    going, plain = _unended_leaf(node.pk, attempt), _unended_plain_leaf(node.pk, attempt)
-    grown = going.filter(node_type=NodeType.TASK, is_container=True)
-    if not propagation.affects_others(
-        node, phase
-    ):  # In one statement: who dies here is not taken for lost.
-        if not succeeds and _write_verdict(plain, node, phase, message, settled_at=at):
-            return True, node.parent_id, [me]
-        if _write_verdict(grown, node, phase, message, ended_at=at):
-            return True, node.pk, []
-    if not _write_verdict(going, node, phase, message):
-        # It has one already: from the body, or from someone who canceled it. Whoever gave it
-        # may not have shown it yet.
-        before = going.values_list("phase", flat=True).first()
-        if before is None:
-            return False, None, []
-        phase, message = (
-            Phase(before),
-            propagation.stored_error(node.pk) if before == Phase.FAILED else "",
-        )
-    skipped = _propagate_and_settle(node, phase, message)
-    counted = Least("completed_steps", "total_steps")
-    if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
-        return True, node.parent_id, [me, *skipped]
-    # A task that has tasks below it is settled with the last of them.
-    ended = grown.update(ended_at=now(), modified=now())
-    return bool(ended), node.pk if ended else None, skipped
-
-
-def _propagate_and_settle(node: StoredNode, outcome: Phase, message: str) -> list[SettledNode]:
-    skipped = propagation.propagate(node, outcome, message)
-    return skipped and skipped + containers.settle_ready(node.tree_id)
-
-
-def _write_verdict(
-    leaf: Any, node: StoredNode, phase: Phase, message: str, **columns: datetime
-) -> bool:
-    """Decides what an open leaf is; says whether this call did."""
-    with status_atomic() if message else nullcontext():
-        unlike = leaf.filter(phase__in=REPLACES[phase])
-        given = bool(unlike.update(**_outcome_columns(phase), modified=now(), **columns))
-        if given:
-            propagation.store_error(node.pk, message)
-    return given
-
-
 def _write_verdict_in_body(node: StoredNode, phase: Phase, message: str) -> None:
-    """Gives a verdict to a leaf whose body still runs."""
     with tree_lock_in_transaction(node.tree_id):
-        if not _write_verdict(open_node(node.pk), node, phase, message):
+        if not leaves.write_verdict(open_node(node.pk), phase, message, node.pk):
             return
         skipped = _propagate_and_settle(node, phase, message)
     send_signals(skipped)
 
 
-def settle_canceled(node: StoredNode, at: datetime) -> list[SettledNode]:
-    """Shows on all containers that leaves below ``node`` were canceled, and settled at ``at``.
+def close_leaves(tree_id: int, outcome_of: decisions.OutcomeOf, message: str) -> None:
+    """Settle the open leaves of a tree that ``outcome_of`` gives an outcome, and their containers.
 
-    For the holder of the tree's lock. Returns the nodes that were settled by it.
-    """
-    tree = read_tree(node.tree_id, node.pk)
-    if tree is None:
-        return []
-    nodes = list(tree.walk())
-    settled = [SettledNode(n.pk, n.parent_id is None) for n in nodes if n.settled_at == at]
-    settled += containers.settle_by_verdict(nodes, at)
-    skipped = propagation.propagate(node, Phase.CANCELED) if tree.phase is Phase.CANCELED else []
-    settled += skipped
-    if tree.settled_at is not None:
-        settled += containers.settle_ancestors(node.parent_id)
-    if skipped:
-        settled += containers.settle_ready(node.tree_id)
-    return settled
-
-
-def close_leaves(tree_id: int, fate: Callable[[TreeNode], Phase | None], message: str) -> None:
-    """Settles all open leaves of a tree that ``fate`` gives a phase, and what follows from it.
-
-    Leaves that fail are explained with ``message``; those that are skipped are put down to the
-    first failed leaf of the tree. Cost: a few queries for each 500 leaves and containers.
+    ``message`` is stored with those that fail. Queries: a few for each 500 leaves and containers.
     """
     at = now()
     with tree_lock(tree_id):
-        # Nobody is to change one of these between the look at it and the verdict.
+        # No worker may change a leaf between the decision and its write.
         lock_rows(statuses().filter(tree_id=tree_id, settled_at__isnull=True))
         tree = read_tree(tree_id)
-        if tree is None:
+        closing = decisions.close_leaves(tree, outcome_of) if tree is not None else None
+        if closing is None or not closing.leaves:
             return
-        nodes = list(tree.walk())
-        leaves = [node for node in nodes if not node.is_container]
-        fated: dict[Phase, list[TreeNode]] = defaultdict(list)
-        told: set[int] = set()
-        for leaf in leaves:
-            phase = fate(leaf) if leaf.settled_at is None else None
-            if phase is not None:
-                # What it has come to already, in its body or by being canceled, sticks.
-                sticks = leaf.phase not in REPLACES[phase]
-                told |= {leaf.pk} if sticks else set()
-                fated[leaf.phase if sticks else phase].append(leaf)
-        if not fated:
-            return
-        failed = [*fated[Phase.FAILED], *(n for n in leaves if n.phase is Phase.FAILED)]
-        causes = [leaf.pk for leaf in failed if not leaf.allow_failure]
-        for phase, ended in fated.items():
-            for leaf in ended:
-                leaf.phase, leaf.settled_at = phase, at
-            cause = {"caused_by_id": causes[0]} if phase is Phase.SKIPPED and causes else {}
+        for (phase, _), ended in decisions.grouped(closing.leaves).items():
+            cause = closing.cause if phase is Phase.SKIPPED else None
+            columns = {} if cause is None else {"caused_by_id": cause}
             for batch in chunked([leaf.pk for leaf in ended]):
                 statuses().filter(pk__in=batch, settled_at__isnull=True).order_by().update(
-                    phase=phase, state=phase.state, settled_at=at, modified=at, **cause
+                    phase=phase, state=phase.state, settled_at=at, modified=at, **columns
                 )
-        explained = [leaf.pk for leaf in fated[Phase.FAILED] if leaf.pk not in told]
-        settled = [SettledNode(n.pk, n.parent_id is None) for n in leaves if n.settled_at == at]
-        above = [node for node in nodes if node.is_container and not node.is_settled]
-        settled += containers.settle_by_verdict(nodes, at, causes[0] if causes else None)
+        settled = [SettledNode.of(change.node) for change in closing.leaves]
+        settled += containers.write_verdicts(closing.containers, at, closing.cause)
         if message:
-            unexplained = (node for node in above if node.caused_by_id is None)
-            explained += [node.pk for node in unexplained if node.phase is Phase.FAILED]
-        artifact = artifacts().model
-        artifacts().bulk_create(
-            [artifact(status_id=pk, name=ERROR_ARTIFACT, text=message) for pk in explained],
-            batch_size=500,
-        )
+            error = partial(artifacts().model, name=ERROR_ARTIFACT, text=message)
+            errors = [error(status_id=pk) for pk in closing.unexplained]
+            artifacts().bulk_create(errors, batch_size=500)
     send_signals(settled)
     settle_ready_after_commit(tree_id)

@@ -1,1 +1,1 @@
-"""What is done for the site, not for one user: finding what was lost, deleting what is old."""
+"""Jobs of the site rather than of one user: repairing lost workflows, deleting old ones."""

@@ -1,17 +1,17 @@
-"""Deleting workflows: one that somebody is at work on, or all that are old."""
+"""Deleting workflows: one, though its tasks may run, or all that are old."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import Exists, OuterRef, ProtectedError, Q, RestrictedError
+from django.db.models import Exists, Model, OuterRef, ProtectedError, Q, QuerySet, RestrictedError
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
+from django.dispatch import Signal
 
 from ..db.connections import status_atomic, status_connection
 from ..lifecycle import artifact_files
@@ -24,7 +24,7 @@ BATCH_SIZE = 200
 
 @dataclass(slots=True)
 class Purged:
-    """What one transaction has deleted, and what it had to leave."""
+    """Counts of what one transaction has deleted, and the workflows it had to leave."""
 
     workflows: int = 0
     nodes: int = 0
@@ -33,39 +33,36 @@ class Purged:
     """Workflows that rows of other apps refer to, and protect."""
 
 
-def purgeable(before: datetime) -> Any:
-    """The roots of the workflows that were last changed before this moment and do not run.
+def purgeable(before: datetime) -> QuerySet[UserTaskStatus]:
+    """Return the roots of the workflows that were last changed before this moment and do not run.
 
-    A workflow changes for the last time when it is settled. One that was never settled counts as
-    old, too, if nothing in it was changed since then, and no task runs or waits for its next
-    attempt.
+    A workflow changes for the last time when it is settled. One that was never settled is old,
+    too, if nothing in it was changed since then, and no task runs or waits for its next attempt.
     """
-    going = _active_or_recent(before).filter(tree_id=OuterRef("pk"))
-    return _unchanged_roots(before).filter(Q(settled_at__isnull=False) | ~Exists(going))
+    busy = Exists(_active_or_recent(before).filter(tree_id=OuterRef("pk")))
+    return _unchanged_roots(before).filter(Q(settled_at__isnull=False) | ~busy)
 
 
-def _unchanged_roots(before: datetime) -> Any:
-    roots = UserTaskStatus.objects.roots().filter(created__lt=before, modified__lt=before)
-    return roots.order_by("pk")
+def _unchanged_roots(before: datetime) -> QuerySet[UserTaskStatus]:
+    roots: QuerySet[UserTaskStatus] = UserTaskStatus.objects.roots().order_by("pk")
+    return roots.filter(created__lt=before, modified__lt=before)
 
 
-def _active_or_recent(before: datetime) -> Any:
+def _active_or_recent(before: datetime) -> QuerySet[UserTaskStatus]:
     running = Q(phase__in=(Phase.RUNNING, Phase.RETRYING), is_container=False, settled_at=None)
-    return UserTaskStatus.objects.filter(running | Q(modified__gte=before)).order_by()
+    nodes: QuerySet[UserTaskStatus] = UserTaskStatus.objects.order_by()
+    return nodes.filter(running | Q(modified__gte=before))
 
 
 def purge(before: datetime) -> Iterator[Purged]:
-    """Deletes the workflows that are ``old``, with their artifacts and their artifacts' files.
+    """Delete the workflows that are ``purgeable``, with their artifacts and the files of those.
 
-    Arguments:
-        before: when they were last changed.
-
-    Yields what each transaction, of 200 workflows, has done; what is not asked for is not
-    deleted. Files are deleted after each commit. Workflows that other apps' rows protect
+    Yield what each transaction, of 200 workflows, has done: those that are not asked for are not
+    made. Files are deleted after each commit. Workflows that other apps' rows protect
     (``PROTECT``, ``RESTRICT``) are left and named.
 
-    Cost: five queries for each 200 workflows where no other app refers to them and nobody listens
-    to their ``pre_delete`` and ``post_delete``; else some for each of them, as Django does it.
+    Queries: five for each 200 workflows, if no other app refers to them and their ``pre_delete``
+    and ``post_delete`` have no other receivers; else some for each of them, as Django does it.
     """
     last = 0
     while True:
@@ -77,11 +74,11 @@ def purge(before: datetime) -> Iterator[Purged]:
             if not found:
                 return
             last = max(found)
-            # Asked for these only: in one query with the roots, PostgreSQL would look for tasks
-            # that run in the whole table, for each batch.
+            # For these only: in one query with the roots, PostgreSQL would look for running tasks
+            # in the whole table, for each batch.
             unsettled = [pk for pk, settled_at in found.items() if settled_at is None]
-            going = _active_or_recent(before).filter(tree_id__in=unsettled)
-            busy = set(going.values_list("tree_id", flat=True)) if unsettled else set()
+            active = _active_or_recent(before).filter(tree_id__in=unsettled)
+            busy = set(active.values_list("tree_id", flat=True)) if unsettled else set()
             batch = [pk for pk in found if pk not in busy]
             if not batch:
                 continue
@@ -90,22 +87,21 @@ def purge(before: datetime) -> Iterator[Purged]:
 
 
 def _can_delete_raw() -> bool:
-    """Whether rows may be deleted without a look at each."""
+    """Return whether rows may be deleted without loading each."""
     ours = (UserTaskStatus, UserTaskArtifact)
     related = [relation for model in ours for relation in model._meta.related_objects]
     if any(relation.related_model not in ours for relation in related):
         return False
-    own = {artifact_files.delete_with_row}
-    return not any(
-        set(_delete_receivers(signal, model)) - own
-        for signal in (pre_delete, post_delete)
-        for model in ours
-    )
+    signals = (pre_delete, post_delete)
+    return not any(_has_other_receivers(signal, model) for signal in signals for model in ours)
 
 
-def _delete_receivers(signal: Any, model: Any) -> list[Any]:
-    found: list[Any] = signal._live_receivers(model)[0]
-    return found
+def _has_other_receivers(signal: Signal, model: type[Model]) -> bool:
+    """Return whether a signal of a model has receivers, synchronous or not, that are not ours."""
+    others = Signal()
+    others.receivers = list(signal.receivers)
+    others.disconnect(artifact_files.delete_with_row, sender=model)
+    return others.has_listeners(model)
 
 
 def _delete_raw(roots: list[int]) -> Purged:
@@ -140,18 +136,19 @@ def _delete_each(roots: list[int]) -> Purged:
     return purged
 
 
-#: How often it is tried to delete what running tasks still add to.
+#: Attempts to delete a workflow to which running tasks still add rows.
 DELETE_TRIES = 5
 
 
 def delete_workflow(root: UserTaskStatus) -> None:
-    """Deletes a whole workflow with its artifacts; one that is open is canceled first.
+    """Delete a whole workflow with its artifacts; one that is open is canceled first.
 
     Raises:
-        ProtectedError, RestrictedError: other apps need it. It goes on as before.
-        IntegrityError: its tasks left something each time that it was tried.
+        ProtectedError: rows of other apps protect it, so it goes on as before.
+        RestrictedError: likewise.
+        IntegrityError: in each attempt its tasks have added rows.
     """
-    # Before it is canceled: a workflow that stays is to go on.
+    # Raises before it is canceled: a workflow that stays is to go on.
     Collector(root._state.db or "default", root).collect([root])
     if root.is_active:
         root.cancel()

@@ -51,7 +51,9 @@ def told() -> Iterator[list[tuple[set[str], bool]]]:
     cancellation.tasks_revoked.sender_receivers_cache.clear()
 
 
-def test_the_whole_what_waits_never_runs_what_runs_is_asked_to_stop(nodes: Nodes) -> None:
+def test_canceling_a_workflow_cancels_waiting_tasks_and_asks_running_ones_to_stop(
+    nodes: Nodes,
+) -> None:
     assert nodes["r"].cancel() == Cancellation(pending=3, running=1, finished=1)
     found = phases(nodes["r"].pk)
     assert found.pop("a") == "SUCCEEDED"
@@ -61,7 +63,7 @@ def test_the_whole_what_waits_never_runs_what_runs_is_asked_to_stop(nodes: Nodes
     assert nodes["r"].phase == Phase.CANCELED
 
 
-def test_it_is_settled_when_the_running_task_has_stopped(nodes: Nodes) -> None:
+def test_a_canceled_workflow_settles_when_its_running_task_has_stopped(nodes: Nodes) -> None:
     nodes["r"].cancel()
     with signals() as heard:
         transitions.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
@@ -71,7 +73,7 @@ def test_it_is_settled_when_the_running_task_has_stopped(nodes: Nodes) -> None:
     assert heard["finished"] == [(nodes["r"].pk, Phase.CANCELED)]
 
 
-def test_each_that_will_not_run_is_announced_once_children_first(nodes: Nodes) -> None:
+def test_canceling_twice_sends_each_signal_once_children_first(nodes: Nodes) -> None:
     transitions.settle(nodes["b1"], Phase.SUCCEEDED, attempt=1)
     with signals() as heard:
         nodes["r"].cancel()
@@ -85,7 +87,9 @@ def test_each_that_will_not_run_is_announced_once_children_first(nodes: Nodes) -
     assert heard["finished"] == [(nodes["r"].pk, Phase.CANCELED)]
 
 
-def test_a_branch_leaves_its_siblings_alone_and_skips_what_waits_for_it(nodes: Nodes) -> None:
+def test_canceling_a_branch_leaves_its_siblings_alone_and_skips_its_successors(
+    nodes: Nodes,
+) -> None:
     assert nodes["b"].cancel() == Cancellation(pending=1, running=1, finished=0)
     assert phases(nodes["r"].pk) == {
         "r": "CANCELED", "a": "SUCCEEDED", "chord": "CANCELED", "header": "CANCELED",
@@ -98,26 +102,26 @@ def test_a_branch_leaves_its_siblings_alone_and_skips_what_waits_for_it(nodes: N
     assert (root.phase, root.is_settled) == (Phase.CANCELED, True)
 
 
-def test_a_task_alone(nodes: Nodes) -> None:
+def test_canceling_one_task_skips_its_successor_and_leaves_others_running(nodes: Nodes) -> None:
     assert nodes["c"].cancel() == Cancellation(pending=1)
     found = phases(nodes["r"].pk)
     assert (found["c"], found["d"], found["b1"]) == ("CANCELED", "SKIPPED", "RUNNING")
 
 
-def test_what_waits_for_another_attempt_never_runs(nodes: Nodes) -> None:
+def test_a_task_that_waits_for_its_next_attempt_is_canceled_at_once(nodes: Nodes) -> None:
     transitions.retry(nodes["b1"], 1)
     assert nodes["r"].cancel() == Cancellation(pending=4, finished=1)
     assert not UserTaskStatus.objects.active().exists()
 
 
-def test_twice_is_once(nodes: Nodes) -> None:
+def test_canceling_again_changes_nothing(nodes: Nodes) -> None:
     nodes["r"].cancel()
     before = list(UserTaskStatus.objects.order_by("pk").values())
     assert nodes["r"].cancel() == Cancellation(finished=4)
     assert list(UserTaskStatus.objects.order_by("pk").values()) == before
 
 
-def test_what_has_finished_stays(nodes: Nodes) -> None:
+def test_tasks_that_have_ended_keep_their_phase(nodes: Nodes) -> None:
     assert nodes["a"].cancel() == Cancellation(finished=1)
     assert nodes["a"].phase == Phase.SUCCEEDED
     alone = stored(leaf("z"))["z"]
@@ -126,20 +130,20 @@ def test_what_has_finished_stays(nodes: Nodes) -> None:
     assert alone.phase == Phase.FAILED
 
 
-def test_a_node_that_was_deleted_is_nothing_to_cancel(nodes: Nodes) -> None:
+def test_canceling_a_deleted_or_unsaved_node_does_nothing(nodes: Nodes) -> None:
     UserTaskStatus.objects.filter(pk=nodes["r"].pk).delete()
     assert nodes["b"].cancel() == Cancellation()
     assert UserTaskStatus().cancel() == Cancellation()
 
 
-def test_a_failed_workflow_stays_failed_and_what_is_left_is_canceled(nodes: Nodes) -> None:
+def test_canceling_a_failed_workflow_cancels_the_rest_and_keeps_it_failed(nodes: Nodes) -> None:
     transitions.settle(nodes["b1"], Phase.FAILED, attempt=1)
     assert nodes["r"].cancel() == Cancellation(pending=1, finished=4)
     root = UserTaskStatus.objects.get(name="r")
     assert (root.phase, root.is_settled, root.caused_by) == (Phase.FAILED, True, nodes["b1"])
 
 
-def test_workers_are_told_after_the_commit_in_one_go(
+def test_workers_are_told_once_after_the_commit(
     nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -148,7 +152,7 @@ def test_workers_are_told_after_the_commit_in_one_go(
     assert told == [({"b2", "c", "d"}, False)]
 
 
-def test_with_force_what_runs_is_killed(
+def test_force_terminates_running_tasks(
     nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -156,7 +160,7 @@ def test_with_force_what_runs_is_killed(
     assert told == [({"b2", "c", "d"}, False), ({"b1"}, True)]
 
 
-def test_with_force_what_was_only_asked_to_stop_before_is_killed(
+def test_force_terminates_tasks_that_were_asked_to_stop_before(
     nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     nodes["r"].cancel()
@@ -165,7 +169,7 @@ def test_with_force_what_was_only_asked_to_stop_before_is_killed(
     assert told == [({"b1"}, True)]
 
 
-def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_with_them(
+def test_a_retrying_task_settles_with_the_running_task_that_it_has_spawned(
     nodes: Nodes,
 ) -> None:
     sent = spawning.attach_subtree(nodes["b1"], leaf("sent"))
@@ -177,7 +181,7 @@ def test_a_task_that_has_sent_some_and_waits_for_its_next_attempt_is_settled_wit
     assert not UserTaskStatus.objects.active().exists()
 
 
-def test_what_a_task_has_sent_is_canceled_alone_until_the_task_ends(nodes: Nodes) -> None:
+def test_a_canceled_spawned_task_marks_its_ancestors_when_its_parent_ends(nodes: Nodes) -> None:
     sent = spawning.attach_subtree(nodes["b1"], leaf("sent", allow_failure=True))
     sent.cancel()
     unlike = phases(nodes["r"].pk)
@@ -197,7 +201,9 @@ def test_what_a_task_has_sent_is_canceled_alone_until_the_task_ends(nodes: Nodes
     assert UserTaskStatus.objects.get(name="r").phase == Phase.CANCELED
 
 
-def test_what_a_task_has_sent_is_canceled_alone_though_others_are_lost(nodes: Nodes) -> None:
+def test_a_canceled_spawned_task_does_not_mark_its_parent_when_another_leaf_fails(
+    nodes: Nodes,
+) -> None:
     spawning.attach_subtree(nodes["b1"], leaf("sent", allow_failure=True)).cancel()
     fate = {"c": Phase.FAILED}
     transitions.close_leaves(nodes["r"].pk, lambda found: fate.get(found.name), "It was not sent.")
@@ -205,7 +211,7 @@ def test_what_a_task_has_sent_is_canceled_alone_though_others_are_lost(nodes: No
     assert (found["b1"], found["b"], found["r"]) == ("RUNNING", "RUNNING", "FAILED")
 
 
-def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
+def test_force_terminates_a_spawned_task_but_not_its_parent_that_has_ended(
     nodes: Nodes, told: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     sent = spawning.attach_subtree(nodes["b1"], leaf("sent"))
@@ -219,7 +225,7 @@ def test_a_task_that_has_ended_is_not_stopped_with_what_it_has_sent(
 
 
 @pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
-def test_with_force_a_task_that_has_given_its_verdict_may_tidy_up(
+def test_force_does_not_terminate_a_task_that_has_its_verdict(
     nodes: Nodes, told: Any, verdict: Phase, django_capture_on_commit_callbacks: Any
 ) -> None:
     transitions.change_phase(nodes["b1"], verdict)
@@ -229,13 +235,15 @@ def test_with_force_a_task_that_has_given_its_verdict_may_tidy_up(
     assert phases(nodes["r"].pk)["b1"] == verdict
 
 
-def test_one_that_was_started_by_hand_is_in_no_worker(nodes: Nodes) -> None:
+def test_a_task_that_was_started_by_hand_settles_at_once(nodes: Nodes) -> None:
     nodes["c"].start()
     assert nodes["c"].cancel() == Cancellation(pending=1)
     assert UserTaskStatus.objects.get(name="c").is_settled
 
 
-def test_a_task_whose_body_runs_is_not_settled_with_what_it_has_sent(nodes: Nodes) -> None:
+def test_a_running_task_does_not_settle_with_the_canceled_task_that_it_has_spawned(
+    nodes: Nodes,
+) -> None:
     spawning.attach_subtree(nodes["b1"], leaf("sent"))
     nodes["r"].cancel()
     assert UserTaskStatus.objects.get(name="sent").is_settled
@@ -244,7 +252,7 @@ def test_a_task_whose_body_runs_is_not_settled_with_what_it_has_sent(nodes: Node
     assert not UserTaskStatus.objects.active().exists()
 
 
-def test_what_a_task_has_come_to_itself_stays(nodes: Nodes) -> None:
+def test_a_failed_task_with_an_open_spawned_task_stays_failed(nodes: Nodes) -> None:
     spawning.attach_subtree(nodes["b1"], leaf("sent"))
     transitions.settle(nodes["b1"], Phase.FAILED, attempt=1)
     nodes["r"].cancel()
@@ -252,7 +260,7 @@ def test_what_a_task_has_come_to_itself_stays(nodes: Nodes) -> None:
     assert not UserTaskStatus.objects.active().exists()
 
 
-def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -> None:
+def test_steps_of_spawned_tasks_count_in_the_root_but_not_in_their_parent(nodes: Nodes) -> None:
     spawning.attach_subtree(nodes["b1"], leaf("sent", total_steps=9))
     transitions.retry(nodes["b1"], 1)
     nodes["r"].cancel()
@@ -261,7 +269,7 @@ def test_what_a_task_has_sent_does_not_count_among_its_own_steps(nodes: Nodes) -
     assert UserTaskStatus.objects.get(name="r").total_steps == 5 + 9
 
 
-def test_children_are_announced_first_whatever_they_have_come_to() -> None:
+def test_signals_of_children_come_first_whatever_their_phases() -> None:
     """A branch that was canceled stands before one in which something had failed."""
     canceled = node("group", leaf("a"), leaf("b"), name="canceled")
     failed = node("group", leaf("x"), leaf("y"), name="failed")
@@ -273,7 +281,7 @@ def test_children_are_announced_first_whatever_they_have_come_to() -> None:
     assert heard["stopped"][-1] == nodes["r"].pk
 
 
-def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
+def test_the_number_of_queries_does_not_grow_with_the_number_of_tasks() -> None:
     counts = []
     for size in (10, 400):
         header = node("group", *(leaf(f"{size}.{n}") for n in range(size)), name=f"h{size}")
@@ -285,7 +293,7 @@ def test_the_number_of_queries_does_not_grow_with_the_tasks() -> None:
     assert counts[1] <= counts[0] + 2
 
 
-def test_canceling_by_the_state_is_canceling(nodes: Nodes) -> None:
+def test_saving_the_state_canceled_cancels_the_task(nodes: Nodes) -> None:
     nodes["c"].state = "Canceled"
     nodes["c"].save()
     assert phases(nodes["r"].pk)["d"] == "SKIPPED"
@@ -293,7 +301,7 @@ def test_canceling_by_the_state_is_canceling(nodes: Nodes) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_broker_that_is_away_does_not_keep_anyone_from_canceling(
+def test_canceling_succeeds_while_the_broker_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def away(*args: Any, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from django.utils.timezone import now
 
 from tests.helpers import leaf, node, phases, stored
 from tests.tasks import CALLS, Named, user
+from tests.unit.writers import PausedWriter
 from user_workflows.canvas import tracked, workflow
 from user_workflows.db.connections import status_connection
 from user_workflows.lifecycle import execution, progress, steps, transitions
@@ -31,7 +32,7 @@ HOUR = timedelta(hours=1)
 # -- clocks ---------------------------------------------------------------------------------------
 
 
-def test_nothing_has_taken_less_than_no_time() -> None:
+def test_the_duration_of_a_task_that_started_in_the_future_is_zero() -> None:
     nodes = stored(node("group", leaf("a"), name="r"))
     UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(
         started_at=now() + HOUR, settled_at=now()
@@ -48,7 +49,7 @@ def test_sums_are_stored_though_the_last_roll_up_is_dated_in_the_future() -> Non
     assert UserTaskStatus.objects.get(pk=nodes["r"].pk).completed_steps == 2
 
 
-def test_who_has_a_version_of_the_future_reads_the_tree_again() -> None:
+def test_a_version_of_the_future_has_the_whole_tree_read_again() -> None:
     nodes = stored(node("group", leaf("a"), name="r"))
     tree = nodes["r"].tree()
     assert tree_json.changed_nodes(tree, now() + HOUR) is None
@@ -58,7 +59,7 @@ def test_who_has_a_version_of_the_future_reads_the_tree_again() -> None:
     )
 
 
-def test_a_task_that_started_in_the_future_ends_like_any_other() -> None:
+def test_a_task_that_started_in_the_future_fails_like_any_other() -> None:
     nodes = stored(node("chain", leaf("a"), leaf("b"), name="r"))
     transitions.begin(nodes["a"], 1, last_seen_at=now() + HOUR)
     UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(started_at=now() + HOUR)
@@ -73,18 +74,18 @@ def test_a_task_that_started_in_the_future_ends_like_any_other() -> None:
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
     """The body of a task in a worker, as far as progress knows, out of any transaction."""
     nodes = stored(leaf("a", total_steps=9))
-    monkeypatch.setattr(progress._writer, "wake", lambda: None)
     monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
     monkeypatch.setattr(status_connection(), "in_atomic_block", False)
     monkeypatch.setattr(status_connection(), "close", lambda: None)
     transitions.begin(nodes["a"], 1, last_seen_at=now())
     run = Execution(nodes["a"], 1, buffered=True)
     execution.register(run)
-    yield run
+    with progress.use_writer(PausedWriter()):
+        yield run
     execution.unregister(run)
 
 
-def test_a_body_goes_on_counting_while_the_database_is_away(
+def test_progress_reported_while_the_database_is_away_is_written_later(
     running: Execution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = running.node
@@ -106,7 +107,7 @@ def test_a_body_goes_on_counting_while_the_database_is_away(
 # -- two workers ----------------------------------------------------------------------------------
 
 
-def test_of_one_message_that_comes_twice_at_once_one_starts() -> None:
+def test_a_message_delivered_twice_at_once_starts_one_body() -> None:
     status = stored(leaf("a"))["a"]
     assert transitions.begin(status, 1, last_seen_at=now())
     assert not transitions.begin(status, 1, last_seen_at=now())
@@ -138,7 +139,7 @@ def becoming_one_that_fails(
 
 @pytest.mark.usefixtures("eager")
 class TestReplacing:
-    def test_what_has_failed_is_not_replaced(self, learner: Any) -> None:
+    def test_replacing_a_failed_task_raises_and_skips_its_successor(self, learner: Any) -> None:
         canvas = chain(failing_then_becoming.si(tag="a"), user.si(tag="b"))
         with pytest.raises(RuntimeError, match="nothing can take its place"):
             workflow(canvas, user=learner).delay()
@@ -149,7 +150,7 @@ class TestReplacing:
         texts = root.failures()[0].artifacts.values_list("text", flat=True)
         assert list(texts) == ["There is no flour."]
 
-    def test_the_last_task_of_a_replacement_may_fail_as_the_task_could(self, learner: Any) -> None:
+    def test_the_last_task_of_a_replacement_inherits_allow_failure(self, learner: Any) -> None:
         allowed = tracked(becoming_one_that_fails.si(tag="a"), allow_failure=True)
         root = workflow(chain(allowed, user.si(tag="b")), user=learner).delay()
         assert CALLS == ["a", "x", "y", "b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,12 @@ from django.db import DatabaseError, OperationalError, transaction
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
+from tests.unit.writers import PausedWriter
 from user_workflows.db.connections import status_connection
 from user_workflows.exceptions import TaskCanceledException
 from user_workflows.lifecycle import containers, execution, progress, steps, transitions
 from user_workflows.lifecycle.execution import Execution, ProgressDelta
+from user_workflows.lifecycle.progress import ProgressWriter
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
@@ -43,9 +46,17 @@ def status(nodes: dict[str, UserTaskStatus]) -> UserTaskStatus:
 
 
 @pytest.fixture
-def run(status: UserTaskStatus, monkeypatch: pytest.MonkeyPatch) -> Iterator[Execution]:
+def writer() -> Iterator[PausedWriter]:
+    """The writer of this process, whose thread does not start."""
+    with progress.use_writer(PausedWriter()) as writer:
+        yield writer
+
+
+@pytest.fixture
+def run(
+    status: UserTaskStatus, writer: PausedWriter, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Execution]:
     """A body of ``a`` that runs in a worker, as far as progress knows; no thread writes for it."""
-    monkeypatch.setattr(progress._writer, "wake", lambda: None)
     monkeypatch.setattr(progress, "WRITE_INTERVAL", 60)
     transitions.begin(status, 1, last_seen_at=now())
     transitions.refresh_instance(status)
@@ -67,14 +78,14 @@ class TestExecution:
     def alone(self) -> Execution:
         return Execution(SimpleNamespace(pk=1, tree_id=1), 1, buffered=True)
 
-    def test_what_was_taken_is_not_taken_again(self, alone: Execution) -> None:
+    def test_taken_progress_is_not_taken_again(self, alone: Execution) -> None:
         alone.add(completed=2, total=3, state="x")
         assert alone.has_unwritten
         assert alone.take() == ProgressDelta(2, 3, "x")
         assert not alone.take()
         assert not alone.has_unwritten
 
-    def test_what_could_not_be_written_is_put_back_before_what_came_later(
+    def test_progress_that_is_put_back_comes_before_what_was_reported_later(
         self, alone: Execution
     ) -> None:
         alone.add(completed=2, state="early")
@@ -89,12 +100,14 @@ class TestExecution:
         assert alone.take() == ProgressDelta(total=3)
 
     @pytest.mark.parametrize("noted", [{"completed": 1}, {"total": 1}, {"state": ""}], ids=str)
-    def test_each_of_these_is_to_be_written(self, alone: Execution, noted: dict[str, Any]) -> None:
+    def test_each_kind_of_progress_is_unwritten_until_it_is_taken(
+        self, alone: Execution, noted: dict[str, Any]
+    ) -> None:
         alone.add(**noted)
         assert alone.has_unwritten
         assert alone.take()
 
-    def test_loops_count_for_themselves(self, alone: Execution) -> None:
+    def test_counters_of_two_loops_add_up(self, alone: Execution) -> None:
         first, second = alone.counter(), alone.counter()
         first.done, second.done = 3, 4
         assert alone.take().completed == 7
@@ -102,7 +115,7 @@ class TestExecution:
         assert alone.take().completed == 1
         assert alone.has_unwritten
 
-    def test_a_run_that_has_left_is_not_found(self, alone: Execution) -> None:
+    def test_an_unregistered_execution_is_not_found(self, alone: Execution) -> None:
         later = Execution(alone.node, 2, buffered=True)
         execution.register(alone)
         execution.register(later)
@@ -114,7 +127,9 @@ class TestExecution:
 
 
 class TestInAWorker:
-    def test_steps_cost_no_query_each(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_steps_in_a_worker_cost_no_query_each(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         with queries(0):
             for _ in range(100):
                 status.increment_completed_steps()
@@ -123,7 +138,7 @@ class TestInAWorker:
         progress.flush(run)
         assert steps_of(status) == (100, 5)
 
-    def test_texts_are_written_with_the_steps_before_them(
+    def test_a_text_is_written_with_the_steps_before_it(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
@@ -135,35 +150,34 @@ class TestInAWorker:
         found.refresh_from_db()
         assert (found.completed_steps, found.state) == (2, "Half way")
 
-    def test_a_loop_costs_no_query_an_item(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_a_loop_in_a_worker_costs_no_query_an_item(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         with queries(0):
             assert list(progress.track(status, range(5))) == list(range(5))
         progress.flush(run)
         assert steps_of(status) == (5, 5)
         assert status.completed_steps == 5
 
-    def test_a_loop_is_watched_and_counts_an_item_when_it_is_done_with(
-        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    def test_a_loop_wakes_the_writer_and_counts_an_item_after_its_body(
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter
     ) -> None:
-        woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         for item in progress.track(status, range(5)):
             if item == 2:
                 break
-        assert woken
+        assert writer.wakes
         progress.flush(run)
         assert steps_of(status) == (2, 5)
 
     @pytest.mark.parametrize("has_row_locks", [True, False])
-    def test_in_a_transaction_of_the_task_a_verdict_waits_where_it_would_hold_a_lock(
+    def test_a_verdict_in_a_transaction_of_the_task_is_deferred_if_it_would_hold_a_lock(
         self,
         status: UserTaskStatus,
         run: Execution,
+        writer: PausedWriter,
         has_row_locks: bool,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         features = status_connection().features
         with monkeypatch.context() as patched, transaction.atomic():
             if has_row_locks != features.has_select_for_update:
@@ -172,13 +186,13 @@ class TestInAWorker:
         assert status.phase == Phase.FAILED
         found = UserTaskStatus.objects.get(pk=status.pk)
         assert found.phase == (Phase.RUNNING if has_row_locks else Phase.FAILED)
-        assert bool(woken) == has_row_locks
+        assert bool(writer.wakes) == has_row_locks
         progress.flush(run)
         found.refresh_from_db()
         assert found.phase == Phase.FAILED
         assert run.phase is Phase.FAILED
 
-    def test_what_fails_to_be_written_is_not_lost(
+    def test_progress_that_could_not_be_written_is_kept(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         status.increment_completed_steps(3)
@@ -193,7 +207,7 @@ class TestInAWorker:
         progress.flush(run)
         assert steps_of(status) == (3, 5)
 
-    def test_an_older_attempts_steps_are_dropped(
+    def test_steps_of_an_older_attempt_are_dropped(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         status.increment_completed_steps(2)
@@ -226,7 +240,7 @@ class TestInAWorker:
         with pytest.raises(TaskCanceledException, match="a was canceled"):
             status.increment_completed_steps()
 
-    def test_what_is_announced_and_said_is_written_at_once(
+    def test_totals_and_texts_are_written_at_once(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(status_connection(), "in_atomic_block", False)
@@ -238,7 +252,7 @@ class TestInAWorker:
         assert UserTaskStatus.objects.get(pk=status.pk).state == "Half way"
 
     @pytest.mark.parametrize("buffered", [False, True], ids=["at once", "in a worker"])
-    def test_a_canceled_task_may_announce_more(
+    def test_a_canceled_task_may_raise_its_total_but_not_set_a_text(
         self, status: UserTaskStatus, buffered: bool, request: pytest.FixtureRequest
     ) -> None:
         run = request.getfixturevalue("run") if buffered else None
@@ -249,19 +263,21 @@ class TestInAWorker:
             status.set_state("More")
         assert (run is None) or run.phase is Phase.CANCELED
 
-    def test_in_a_transaction_of_the_task_the_thread_writes(
-        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    def test_progress_in_a_transaction_of_the_task_is_left_to_the_thread(
+        self,
+        status: UserTaskStatus,
+        run: Execution,
+        writer: PausedWriter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         status.increment_completed_steps()
-        assert woken.pop()  # Later, for it is too early.
+        assert writer.wakes == 1  # Later, for it is too early.
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0)
         status.increment_completed_steps()
-        assert woken == [True]
+        assert writer.wakes == 2
         assert steps_of(status) == (0, 5)
 
-    def test_it_is_written_once_in_a_while(
+    def test_steps_are_written_once_in_each_interval(
         self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(status_connection(), "in_atomic_block", False)
@@ -270,8 +286,12 @@ class TestInAWorker:
             status.increment_completed_steps()
             assert steps_of(status) == (expected, 5)
 
-    def test_what_cannot_be_written_is_not_tried_at_each_step(
-        self, status: UserTaskStatus, run: Execution, monkeypatch: pytest.MonkeyPatch
+    def test_a_failed_write_is_not_tried_again_at_each_step(
+        self,
+        status: UserTaskStatus,
+        run: Execution,
+        writer: PausedWriter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         done: list[str] = []
 
@@ -281,7 +301,7 @@ class TestInAWorker:
 
         monkeypatch.setattr(status_connection(), "in_atomic_block", False)
         monkeypatch.setattr(status_connection(), "close", lambda: done.append("close"))
-        monkeypatch.setattr(progress._writer, "wake", lambda: done.append("wake"))
+        writer.on_wake = lambda: done.append("wake")
         monkeypatch.setattr(progress, "flush", away)
         run.checked_at -= 100
         status.increment_completed_steps()
@@ -290,7 +310,7 @@ class TestInAWorker:
         assert done == ["try", "close", "wake", "wake"]
         assert not progress.try_to_flush(run)
 
-    def test_two_that_write_for_one_task_do_so_one_after_the_other(
+    def test_two_writes_for_one_task_are_made_one_after_the_other(
         self, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Else an older text could replace a newer one."""
@@ -308,14 +328,16 @@ class TestInAWorker:
         others[0].join(5)
         assert not others[0].is_alive()
 
-    def test_what_is_over_does_not_change(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_progress_of_a_settled_task_is_not_written(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         transitions.settle(status, Phase.FAILED, attempt=1)
         run.add(completed=1, total=2, state="More")
         progress.flush(run)
         found = UserTaskStatus.objects.get(pk=status.pk)
         assert (found.completed_steps, found.total_steps, found.state) == (0, 5, "Failed")
 
-    def test_a_text_after_the_verdict_is_not_shown_here_nor_above(
+    def test_a_text_after_the_verdict_is_not_shown(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         containers.mark_running(status.parent_id)
@@ -326,7 +348,7 @@ class TestInAWorker:
         assert UserTaskStatus.objects.get(pk=status.pk).state == "Failed"
         assert not UserTaskStatus.objects.filter(state="More").exists()
 
-    def test_a_text_climbs_and_sums_follow(
+    def test_a_flush_shows_the_text_on_the_chain_and_finishing_stores_the_sums(
         self, status: UserTaskStatus, run: Execution, nodes: dict[str, UserTaskStatus]
     ) -> None:
         containers.mark_running(status.parent_id)
@@ -343,17 +365,17 @@ class TestInAWorker:
         with queries(0):
             progress.finish()
 
-    def test_the_thread_writes_what_has_waited_for_its_time(
-        self, status: UserTaskStatus, run: Execution
+    def test_the_writer_writes_progress_when_its_interval_is_over(
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter
     ) -> None:
         run.add(completed=1)
-        progress._writer._write()
+        writer.write_due()
         assert steps_of(status) == (0, 5)
         run.checked_at -= 100
-        progress._writer._write()
+        writer.write_due()
         assert steps_of(status) == (1, 5)
 
-    def test_an_event_that_could_not_be_written_is_not_lost(
+    def test_a_deferred_event_that_could_not_be_written_is_tried_again_first(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         tries: list[str] = []
@@ -363,38 +385,42 @@ class TestInAWorker:
             if len(tries) == 1:
                 raise DatabaseError("away")
 
-        run.defer(first)
-        run.defer(lambda status: tries.append("second"))
+        run.deferred.append(first)
+        run.deferred.append(lambda status: tries.append("second"))
         with pytest.raises(DatabaseError):
             progress.flush(run)
         progress.flush(run)
         assert tries == ["first", "first", "second"]
 
-    def test_a_node_that_was_deleted_is_not_missed(
+    def test_progress_of_a_deleted_node_is_dropped(
         self, status: UserTaskStatus, run: Execution
     ) -> None:
         UserTaskStatus.objects.filter(pk=status.pk).delete()
-        run.defer(lambda status: status.fail("No flour."))
+        run.deferred.append(lambda status: status.fail("No flour."))
         run.add(completed=1, state="More")
         progress.flush(run)
         assert run.phase is Phase.RUNNING
 
 
 @pytest.mark.django_db(transaction=True)
-class TestTheThread:
+class TestWriterThread:
     """It writes what a task leaves unwritten, when that is silent or in a transaction."""
 
     @pytest.fixture
+    def writer(self) -> Iterator[ProgressWriter]:
+        # One of its own: that of other tests may be in a pause as long as theirs.
+        with progress.use_writer(ProgressWriter()) as writer:
+            yield writer
+
+    @pytest.fixture
     def run(
-        self, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
+        self,
+        nodes: dict[str, UserTaskStatus],
+        writer: ProgressWriter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> Iterator[Execution]:
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.01)
         monkeypatch.setattr(progress, "HEARTBEAT_INTERVAL", 60)
-        # One of its own: that of other tests may be in a pause as long as theirs.
-        writer = progress._Writer()
-        monkeypatch.setattr(progress, "_writer", writer)
-        monkeypatch.setattr(progress, "roll_up", writer.roll_up)
-        monkeypatch.setattr(progress, "finish", writer.finish)
         status = nodes["a"]
         transitions.begin(status, 1, last_seen_at=now() - timedelta(days=1))
         run = Execution(status, 1, buffered=True)
@@ -410,7 +436,7 @@ class TestTheThread:
             sleep(0.01)
         pytest.fail("It has not come to that.")
 
-    def test_it_writes_again_and_again_what_a_loop_counts(
+    def test_the_thread_writes_the_steps_of_a_loop_while_it_runs(
         self, run: Execution, nodes: dict[str, UserTaskStatus]
     ) -> None:
         counter = run.counter()
@@ -419,7 +445,7 @@ class TestTheThread:
             counter.done = done
             self.soon(lambda done=done: steps_of(nodes["a"]) == (done, 5))
 
-    def test_stored_sums_follow_though_not_at_once(
+    def test_the_thread_stores_sums_when_the_interval_is_over(
         self,
         run: Execution,
         nodes: dict[str, UserTaskStatus],
@@ -431,13 +457,14 @@ class TestTheThread:
         progress.roll_up(run.tree_id)
         self.soon(lambda: steps_of(nodes["r"]) == (4, 10))
 
-    def test_it_goes_on_when_the_database_was_away(
+    def test_the_thread_goes_on_when_the_database_was_away(
         self,
         run: Execution,
+        writer: ProgressWriter,
         nodes: dict[str, UserTaskStatus],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        write, tries = progress._writer._write, []
+        write, tries = writer.write_due, []
 
         def away_at_first() -> None:
             tries.append(True)
@@ -448,39 +475,41 @@ class TestTheThread:
         closed: list[int] = []
         close_all = SimpleNamespace(close_all=lambda: closed.append(len(tries)))
         monkeypatch.setattr(progress, "connections", close_all)
-        monkeypatch.setattr(progress._writer, "_write", away_at_first)
+        monkeypatch.setattr(writer, "write_due", away_at_first)
         run.add(completed=2)
         progress.start_heartbeat(run)
         self.soon(lambda: steps_of(nodes["a"]) == (2, 5))
         assert closed[:2] == [1, 2]
         self.soon(lambda: closed[-1] > 2)  # As it does when there is nothing to write.
 
-    def test_it_is_no_burden(self, run: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_thread_writes_once_however_often_it_is_woken(
+        self, run: Execution, writer: ProgressWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         looks: list[bool] = []
         monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.1)
-        monkeypatch.setattr(progress._writer, "_write", lambda: looks.append(True))
+        monkeypatch.setattr(writer, "write_due", lambda: looks.append(True))
         for _ in range(10):
             progress.start_heartbeat(run)
             sleep(0.01)
         assert len(looks) <= 5
 
-    def test_a_sum_that_could_not_be_stored_is_not_lost(
+    def test_sums_that_could_not_be_stored_are_tried_again(
         self, run: Execution, nodes: dict[str, UserTaskStatus], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def away(*args: Any, **kwargs: Any) -> bool:
             raise OperationalError
 
-        monkeypatch.setattr(progress._writer, "wake", lambda: None)
         UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=4)
-        progress.roll_up(run.tree_id)
-        with monkeypatch.context() as patched:
-            patched.setattr(steps, "roll_up", away)
-            with pytest.raises(OperationalError):
-                progress._writer._write()
-        progress._writer._write()
+        with progress.use_writer(PausedWriter()) as paused:
+            progress.roll_up(run.tree_id)
+            with monkeypatch.context() as patched:
+                patched.setattr(steps, "roll_up", away)
+                with pytest.raises(OperationalError):
+                    paused.write_due()
+            paused.write_due()
         assert steps_of(nodes["r"]) == (4, 10)
 
-    def test_it_gives_signs_of_life_of_a_silent_task(
+    def test_the_thread_writes_heartbeats_of_a_task_without_progress(
         self,
         run: Execution,
         nodes: dict[str, UserTaskStatus],
@@ -495,22 +524,26 @@ class TestTheThread:
             )
             begun = now()
 
-    def test_it_does_so_from_a_process_that_was_forked(
+    def test_waking_the_writer_starts_a_thread_in_each_process(
         self, run: Execution, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        progress._writer.wake()
-        before = progress._writer._pid
-        started: list[Any] = []
-        monkeypatch.setattr(progress.os, "getpid", lambda: before + 1)
-        monkeypatch.setattr(progress._writer, "_work", lambda: started.append(True))
-        progress._writer.wake()
-        progress._writer.wake()
-        self.soon(lambda: bool(started))
-        progress._writer._pid = before
-        assert started == [True]
+        started: list[int] = []
+        pid = os.getpid()
+
+        class Watched(ProgressWriter):
+            def run(self) -> None:
+                started.append(os.getpid())
+
+        writer = Watched()
+        for process in (pid, pid + 1):
+            monkeypatch.setattr(progress.os, "getpid", lambda process=process: process)
+            writer.wake()
+            writer.wake()
+            self.soon(lambda process=process: process in started)
+        assert started == [pid, pid + 1]
 
 
-class TestSignsOfLife:
+class TestHeartbeats:
     """A body that says nothing is seen to run all the same, at the price of few writes."""
 
     LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -530,20 +563,24 @@ class TestSignsOfLife:
     def is_seen(self, status: UserTaskStatus) -> bool:
         return UserTaskStatus.objects.get(pk=status.pk).last_seen_at != self.LONG_AGO
 
-    def test_there_is_one_write_every_thirty_seconds(
-        self, status: UserTaskStatus, clock: SimpleNamespace
+    def test_heartbeats_are_written_every_thirty_seconds(
+        self, status: UserTaskStatus, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         written = []
         for _ in range(1200):  # For five minutes.
             clock.seconds += 0.25
             with queries() as sql:
-                progress._writer._write()
+                writer.write_due()
             written += [each for each in sql if "last_seen_at" in each]
         assert len(written) == 10
         assert self.is_seen(status)
 
-    def test_one_that_could_not_be_written_comes_when_the_database_is_back(
-        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    def test_a_heartbeat_that_could_not_be_written_comes_when_the_database_is_back(
+        self,
+        status: UserTaskStatus,
+        writer: PausedWriter,
+        clock: SimpleNamespace,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         clock.seconds += progress.HEARTBEAT_INTERVAL
 
@@ -553,27 +590,32 @@ class TestSignsOfLife:
         with monkeypatch.context() as patched:
             patched.setattr(progress, "statuses", away)
             with pytest.raises(OperationalError):
-                progress._writer._write()
+                writer.write_due()
         assert not self.is_seen(status)
-        progress._writer._write()
+        writer.write_due()
         assert self.is_seen(status)
 
-    def test_it_is_not_dated_back_with_the_clock_of_the_host(
-        self, status: UserTaskStatus, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    def test_a_heartbeat_is_not_set_back_with_the_clock_of_the_host(
+        self,
+        status: UserTaskStatus,
+        writer: PausedWriter,
+        clock: SimpleNamespace,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         begun = now()
         for module in (progress, execution):
             monkeypatch.setattr(module, "now", lambda: begun - timedelta(hours=1))
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         last_seen_at = UserTaskStatus.objects.get(pk=status.pk).last_seen_at
         assert last_seen_at is not None
         assert last_seen_at > begun - timedelta(minutes=1)
 
-    def test_progress_that_cannot_be_written_does_not_silence_a_task(
+    def test_a_heartbeat_is_written_though_progress_cannot_be(
         self,
         status: UserTaskStatus,
         run: Execution,
+        writer: PausedWriter,
         clock: SimpleNamespace,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -584,37 +626,39 @@ class TestSignsOfLife:
         clock.seconds += 2 * progress.WRITE_INTERVAL
         run.add(completed=1)
         with pytest.raises(DatabaseError):
-            progress._writer._write()
+            writer.write_due()
         assert self.is_seen(status)
 
-    def test_progress_is_one_too(self, status: UserTaskStatus, run: Execution) -> None:
+    def test_written_progress_counts_as_a_heartbeat(
+        self, status: UserTaskStatus, run: Execution
+    ) -> None:
         run.add(completed=1)
         progress.flush(run)
         assert self.is_seen(status)
 
-    def test_who_asks_what_has_changed_gets_it(
-        self, status: UserTaskStatus, clock: SimpleNamespace
+    def test_a_heartbeat_changes_modified(
+        self, status: UserTaskStatus, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         """A page shows that a task is silent."""
         before = UserTaskStatus.objects.get(pk=status.pk).modified
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         assert UserTaskStatus.objects.get(pk=status.pk).modified > before
 
-    def test_in_eager_mode_there_are_none(
-        self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
+    def test_an_eager_task_has_no_heartbeats(
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         run.buffered = False
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         assert not self.is_seen(status)
 
-    def test_one_that_has_ended_gives_none(
-        self, status: UserTaskStatus, run: Execution, clock: SimpleNamespace
+    def test_a_settled_task_has_no_heartbeats(
+        self, status: UserTaskStatus, run: Execution, writer: PausedWriter, clock: SimpleNamespace
     ) -> None:
         transitions.settle(status, Phase.SUCCEEDED, attempt=1)
         clock.seconds += progress.HEARTBEAT_INTERVAL
-        progress._writer._write()
+        writer.write_due()
         assert not self.is_seen(status)
 
 
@@ -635,7 +679,7 @@ class TestTotals:
         ],
     )
     @pytest.mark.parametrize("buffered", [False, True], ids=["at once", "in a worker"])
-    def test_the_total_of_a_loop(
+    def test_a_loop_raises_the_total_only_if_the_task_has_announced_too_few(
         self,
         items: int,
         is_sized: bool,
@@ -651,36 +695,36 @@ class TestTotals:
             progress.flush(run)
         assert steps_of(status) == expected
 
-    def test_two_loops_add_up(self, status: UserTaskStatus) -> None:
+    def test_totals_of_two_loops_add_up(self, status: UserTaskStatus) -> None:
         list(progress.track(status, range(5)))
         list(progress.track(status, range(4)))
         assert steps_of(status) == (9, 9)
 
 
-class TestAtOnce:
+class TestUnbuffered:
     """Outside of a worker's body: in eager mode, in a view, in a shell."""
 
-    def test_a_loop_counts_an_item_when_it_is_done_with(self, status: UserTaskStatus) -> None:
+    def test_an_unbuffered_loop_counts_an_item_after_its_body(self, status: UserTaskStatus) -> None:
         seen = []
         for _ in progress.track(status, range(3)):
             seen.append(steps_of(status)[0])
         assert seen == [0, 1, 2]
         assert steps_of(status)[0] == 3
 
-    def test_a_loop_that_is_left_has_not_done_its_item(self, status: UserTaskStatus) -> None:
+    def test_a_loop_that_is_left_does_not_count_its_last_item(self, status: UserTaskStatus) -> None:
         for item in progress.track(status, range(5)):
             if item == 2:
                 break
         assert steps_of(status) == (2, 5)
 
-    def test_an_exception_in_a_loop_keeps_what_was_counted(self, status: UserTaskStatus) -> None:
+    def test_a_loop_that_raises_keeps_the_steps_before(self, status: UserTaskStatus) -> None:
         with pytest.raises(ValueError, match="here"):
             for item in progress.track(status, range(5)):
                 if item == 3:
                     raise ValueError("here")
         assert steps_of(status) == (3, 5)
 
-    def test_a_loop_over_a_canceled_task_stops(
+    def test_a_loop_stops_when_its_task_is_canceled(
         self, status: UserTaskStatus, nodes: dict[str, UserTaskStatus]
     ) -> None:
         done = []
@@ -690,19 +734,25 @@ class TestAtOnce:
                 nodes["r"].cancel()
         assert done == [0]
 
-    def test_sums_of_containers_follow_at_once(self, nodes: dict[str, UserTaskStatus]) -> None:
+    def test_unbuffered_steps_are_added_to_containers_at_once(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
         nodes["a"].increment_completed_steps(2)
         nodes["d"].increment_total_steps(6)
         assert steps_of(nodes["c"]) == (2, 6)
         assert steps_of(nodes["r"]) == (2, 16)
 
-    def test_more_than_all_is_shown_as_all(self, nodes: dict[str, UserTaskStatus]) -> None:
+    def test_more_steps_than_the_total_are_shown_as_all(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
         nodes["a"].increment_completed_steps(99)
         assert nodes["a"].tree().completed_steps == 5
         assert nodes["a"].percent == 100
         assert steps_of(nodes["r"]) == (5, 10)
 
-    def test_success_fills_up_and_failure_does_not(self, nodes: dict[str, UserTaskStatus]) -> None:
+    def test_success_completes_the_steps_and_failure_does_not(
+        self, nodes: dict[str, UserTaskStatus]
+    ) -> None:
         nodes["a"].increment_completed_steps(1)
         nodes["a"].succeed()
         nodes["d"].increment_completed_steps(1)
@@ -711,7 +761,7 @@ class TestAtOnce:
         assert steps_of(nodes["d"]) == (1, 4)
         assert steps_of(nodes["r"]) == (6, 10)
 
-    def test_an_instance_that_is_stored_nowhere_counts_for_itself(self) -> None:
+    def test_an_unsaved_instance_makes_no_query(self) -> None:
         status = UserTaskStatus(name="x", total_steps=2)
         with queries(0):
             status.start()
@@ -736,7 +786,7 @@ class TestStoredSums:
         UserTaskStatus.objects.filter(name="a").update(completed_steps=7)
         return nodes
 
-    def test_they_are_written_where_they_have_changed(
+    def test_a_roll_up_writes_the_sums_that_have_changed(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         with queries(3 + 2):
@@ -748,7 +798,7 @@ class TestStoredSums:
             assert steps.roll_up(counted["r"].pk, timedelta(0))
         assert (steps_of(counted["c"]), steps_of(counted["r"])) == ((5, 6), (6, 10))
 
-    def test_it_is_not_done_again_at_once_but_later(
+    def test_a_second_roll_up_within_the_interval_is_left_for_later(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         root = UserTaskStatus.objects.filter(name="r")
@@ -761,14 +811,14 @@ class TestStoredSums:
         assert steps_of(counted["r"]) == (5, 10)
         assert not steps.roll_up(counted["r"].pk, self.EVERY)
 
-    def test_what_a_task_has_sent_counts_above_it_not_in_it(
+    def test_steps_of_spawned_tasks_count_above_their_parent_only(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         spawning.attach_subtree(counted["a"], leaf("sent", total_steps=9))
         steps.roll_up(counted["r"].pk, self.EVERY)
         assert (steps_of(counted["a"]), steps_of(counted["c"])) == ((7, 5), (5, 15))
 
-    def test_there_are_none_of_one_task_or_of_what_has_ended(
+    def test_a_roll_up_of_a_single_task_or_a_settled_workflow_costs_one_query(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         alone = stored(leaf("alone"))["alone"]
@@ -778,7 +828,7 @@ class TestStoredSums:
         with queries(1):
             assert steps.roll_up(counted["r"].pk, self.EVERY)
 
-    def test_counting_at_once_asks_only_for_what_is_above_and_open(
+    def test_storing_sums_above_a_root_or_a_settled_tree_reads_ancestors_only(
         self, counted: dict[str, UserTaskStatus]
     ) -> None:
         alone = stored(leaf("alone"))["alone"]
@@ -790,7 +840,7 @@ class TestStoredSums:
 
 
 class TestTexts:
-    def test_a_text_climbs_chains_and_stops_at_a_group(
+    def test_a_text_is_shown_on_chains_up_to_the_next_group(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         nodes["a"].set_state("Reading")
@@ -799,7 +849,7 @@ class TestTexts:
             "a": "Reading", "c": "Reading", "r": "In Progress", "b": "Pending", "d": "Pending"
         }  # fmt: skip
 
-    def test_who_asks_what_has_changed_gets_the_containers_too(
+    def test_a_text_changes_modified_of_the_containers_that_show_it(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         nodes["a"].set_state("Reading")
@@ -807,7 +857,7 @@ class TestTexts:
         nodes["a"].set_state("Writing")
         assert UserTaskStatus.objects.get(name="c").modified > before
 
-    def test_it_does_not_go_on_above_the_group(self) -> None:
+    def test_a_text_is_not_shown_above_the_group(self) -> None:
         inner = node("chain", leaf("a"), name="inner")
         nodes = stored(node("chain", node("group", inner, name="group"), name="outer"))
         nodes["a"].set_state("Reading")
@@ -816,7 +866,7 @@ class TestTexts:
             "a": "Reading", "inner": "Reading", "group": "In Progress", "outer": "In Progress"
         }  # fmt: skip
 
-    def test_it_does_not_replace_the_verdict_of_a_container(
+    def test_a_text_does_not_replace_the_verdict_of_a_container(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         nodes["a"].start()
@@ -824,7 +874,7 @@ class TestTexts:
         nodes["a"].set_state("Reading")
         assert UserTaskStatus.objects.get(name="c").state == "Failed"
 
-    def test_parents_that_are_at_hand_show_it(self) -> None:
+    def test_loaded_parents_show_the_text_of_their_child(self) -> None:
         inner = node("chain", leaf("a"), name="inner")
         stored(node("chain", inner, name="outer"))
         status = UserTaskStatus.objects.select_related("parent__parent").get(name="a")
@@ -832,7 +882,7 @@ class TestTexts:
         assert status.parent is not None and status.parent.parent is not None
         assert (status.parent.state, status.parent.parent.state) == ("Reading", "Reading")
 
-    def test_a_container_that_was_canceled_has_no_body_to_stop(
+    def test_a_text_on_a_canceled_container_raises_nothing(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         transitions.begin(nodes["a"], 1, last_seen_at=now())
@@ -853,7 +903,7 @@ class TestTexts:
         with pytest.raises(TaskCanceledException):
             status.start()
 
-    def test_a_name_climbs_to_what_the_caller_has_not_named(
+    def test_a_name_is_given_to_ancestors_that_were_not_named_by_the_caller(
         self, nodes: dict[str, UserTaskStatus]
     ) -> None:
         UserTaskStatus.objects.filter(name="r").update(is_named=True)

@@ -12,7 +12,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import models, transaction
-from django.db.models.signals import pre_delete
+from django.db.models.signals import post_delete, pre_delete
 from django.utils.timezone import now
 
 from tests.helpers import leaf, node, queries, stored
@@ -39,7 +39,7 @@ def names() -> set[str]:
     return set(UserTaskStatus.objects.roots().values_list("name", flat=True))
 
 
-def test_old_workflows_go_as_a_whole_and_young_ones_stay() -> None:
+def test_a_purge_deletes_whole_old_workflows_and_leaves_young_ones() -> None:
     old, _ = aged("old", 31), aged("young", 29)
     old["old1"].fail("x")
     age(old["old"], 31)
@@ -48,7 +48,7 @@ def test_old_workflows_go_as_a_whole_and_young_ones_stay() -> None:
     assert UserTaskStatus.objects.count() == 3
 
 
-def test_the_age_counts_from_the_last_change() -> None:
+def test_the_age_of_a_workflow_counts_from_its_last_change() -> None:
     nodes = aged("just settled", 60)
     nodes["just settled1"].succeed()
     nodes["just settled2"].succeed()
@@ -57,7 +57,7 @@ def test_the_age_counts_from_the_last_change() -> None:
     assert purge_old_user_tasks() == 3
 
 
-def test_an_old_workflow_that_is_still_running_stays() -> None:
+def test_a_purge_leaves_an_old_workflow_with_a_running_or_retrying_task() -> None:
     for name, act in (("running", UserTaskStatus.start), ("retrying", UserTaskStatus.retry)):
         nodes = aged(name, 60)
         act(nodes[f"{name}1"])
@@ -66,7 +66,7 @@ def test_an_old_workflow_that_is_still_running_stays() -> None:
     assert names() == {"running", "retrying"}
 
 
-def test_an_old_workflow_that_goes_on_step_by_step_stays() -> None:
+def test_a_purge_leaves_an_old_workflow_in_which_a_task_has_ended_lately() -> None:
     """Between two of its tasks nothing runs, and its root was last changed when it started."""
     nodes = aged("long", 60)
     nodes["long1"].start()
@@ -79,26 +79,26 @@ def test_an_old_workflow_that_goes_on_step_by_step_stays() -> None:
     assert purge_old_user_tasks() == 3
 
 
-def test_an_old_workflow_that_never_started_goes() -> None:
+def test_a_purge_deletes_an_old_workflow_that_never_started() -> None:
     aged("pending", 60)
     purge_old_user_workflows()
     assert names() == set()
 
 
-def test_the_age_is_a_setting(settings: Any) -> None:
+def test_the_age_of_old_workflows_is_a_setting(settings: Any) -> None:
     aged("old", 10)
     settings.USER_TASKS_MAX_AGE = timedelta(days=9)
     purge_old_user_tasks()
     assert names() == set()
 
 
-def test_it_is_a_celery_task_under_both_names() -> None:
+def test_the_purge_is_a_celery_task_under_both_names() -> None:
     assert purge_old_user_tasks.name == "user_workflows.tasks.purge_old_user_tasks"
     assert purge_old_user_workflows.name == "user_workflows.tasks.purge_old_user_workflows"
     assert purge_old_user_tasks.apply().get() == 0
 
 
-def test_queries_do_not_grow_with_the_number_of_workflows() -> None:
+def test_the_queries_of_a_purge_do_not_grow_with_the_number_of_workflows() -> None:
     def cost(count: int) -> int:
         for number in range(count):
             aged(f"old {number}", 31)
@@ -109,7 +109,7 @@ def test_queries_do_not_grow_with_the_number_of_workflows() -> None:
     assert cost(2) == cost(20) <= 10
 
 
-def test_each_batch_is_a_transaction_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_purge_yields_after_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "BATCH_SIZE", 2)
     for number in range(5):
         aged(f"old {number}", 31)
@@ -135,13 +135,41 @@ def protecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pre_delete.disconnect(refuse, sender=UserTaskStatus)
 
 
-def test_workflows_that_others_need_stay_and_the_rest_goes(protecting: str) -> None:
+def test_a_purge_leaves_protected_workflows_and_deletes_the_rest(protecting: str) -> None:
     needed = aged(protecting, 31)[protecting]
     aged("a", 31), aged("b", 31)
     [part] = purge(now() - timedelta(days=30))
     assert (part.workflows, part.nodes, part.protected) == (2, 6, [needed.uuid])
     assert names() == {"needed"}
     assert UserTaskStatus.objects.count() == 3
+
+
+@pytest.mark.parametrize("signal", [pre_delete, post_delete], ids=["pre_delete", "post_delete"])
+@pytest.mark.parametrize("model", [UserTaskStatus, UserTaskArtifact])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_purge_calls_the_receivers_of_each_row_that_it_deletes(
+    signal: Any, model: Any, is_async: bool
+) -> None:
+    called: set[int] = set()
+
+    def note(sender: Any, instance: Any, **kwargs: Any) -> None:
+        called.add(instance.pk)
+
+    async def note_later(sender: Any, instance: Any, **kwargs: Any) -> None:
+        called.add(instance.pk)
+
+    nodes = aged("old", 31)
+    nodes["old1"].add_artifact(text="x")
+    age(nodes["old"], 31)
+    expected = set(model.objects.values_list("pk", flat=True))
+    receiver = note_later if is_async else note
+    signal.connect(receiver, sender=model)
+    try:
+        [part] = purge(now() - timedelta(days=30))
+    finally:
+        signal.disconnect(receiver, sender=model)
+    assert (part.workflows, part.nodes, part.artifacts) == (1, 3, 1)
+    assert called == expected
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -164,7 +192,7 @@ def with_file(status: UserTaskStatus, content: str) -> UserTaskArtifact:
 
 @pytest.mark.django_db(transaction=True)
 class TestFiles:
-    def test_purging_deletes_them(self, media: Path) -> None:
+    def test_purging_deletes_the_files_of_old_workflows_only(self, media: Path) -> None:
         old, young = aged("old", 31), aged("young", 1)
         for nodes, name in ((old, "old"), (young, "young")):
             with_file(nodes[f"{name}1"], name)
@@ -172,7 +200,7 @@ class TestFiles:
         purge_old_user_tasks()
         assert in_storage(media) == {"young"}
 
-    def test_deleting_a_workflow_deletes_them(self, media: Path) -> None:
+    def test_deleting_a_workflow_deletes_its_files(self, media: Path) -> None:
         nodes = aged("a", 1)
         with_file(nodes["a1"], "1")
         with_file(nodes["a2"], "2")
@@ -180,7 +208,7 @@ class TestFiles:
         nodes["a"].delete()
         assert in_storage(media) == {"b"}
 
-    def test_after_a_rollback_they_are_still_there(self, media: Path) -> None:
+    def test_files_stay_when_the_deletion_is_rolled_back(self, media: Path) -> None:
         nodes = aged("a", 31)
         with_file(nodes["a1"], "1")
         age(nodes["a"], 31)
@@ -192,7 +220,7 @@ class TestFiles:
             raise ZeroDivisionError
         assert in_storage(media) == {"1"}
 
-    def test_what_another_artifact_names_stays(self, media: Path) -> None:
+    def test_a_file_that_another_artifact_names_stays(self, media: Path) -> None:
         first, second = aged("a", 1), aged("b", 1)
         artifact = with_file(first["a1"], "shared")
         UserTaskArtifact.objects.create(status=second["b1"], file=artifact.file.name)
@@ -201,7 +229,7 @@ class TestFiles:
         second["b"].delete()
         assert in_storage(media) == set()
 
-    def test_a_storage_that_refuses_does_not_stop_the_rest(
+    def test_a_file_that_the_storage_refuses_to_delete_does_not_stop_the_rest(
         self, media: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         nodes = aged("a", 1)
@@ -230,7 +258,7 @@ def command(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_a_dry_run_deletes_nothing() -> None:
+def test_a_dry_run_of_the_command_deletes_nothing() -> None:
     aged("old", 31)["old1"].add_artifact(text="x")
     age(UserTaskStatus.objects.get(name="old"), 31)
     aged("young", 1)
@@ -238,7 +266,7 @@ def test_a_dry_run_deletes_nothing() -> None:
     assert names() == {"old", "young"}
 
 
-def test_the_command_says_what_it_has_deleted_and_what_it_has_left(protecting: str) -> None:
+def test_the_command_reports_deleted_and_protected_workflows(protecting: str) -> None:
     aged("old", 8)
     needed = aged(protecting, 8)[protecting]
     said = command("--days", "7")
@@ -248,6 +276,6 @@ def test_the_command_says_what_it_has_deleted_and_what_it_has_left(protecting: s
 
 
 @pytest.mark.parametrize("days", ["-1", "many", "1e9"])
-def test_a_wrong_age_is_refused(days: str) -> None:
+def test_the_command_refuses_an_invalid_age(days: str) -> None:
     with pytest.raises(BaseException, match="days"):
         command("--days", days)

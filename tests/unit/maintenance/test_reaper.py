@@ -65,10 +65,8 @@ def why(node: UserTaskStatus) -> str:
     return UserTaskArtifact.objects.get(status=node, name="Error").text
 
 
-class TestSilentWorkers:
-    def test_a_task_is_failed_when_its_worker_has_been_silent_for_too_long(
-        self, nodes: Nodes
-    ) -> None:
+class TestStalledTasks:
+    def test_a_task_without_heartbeats_for_too_long_is_failed(self, nodes: Nodes) -> None:
         silent(nodes["a"], 7 * MINUTE)
         with signals() as heard:
             assert reap() == Report(lost=[nodes["a"].uuid])
@@ -78,12 +76,12 @@ class TestSilentWorkers:
         assert why(nodes["a"]) == "Lost: no sign of life for 7\xa0minutes."
         assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
 
-    def test_a_task_with_signs_of_life_is_left_alone(self, nodes: Nodes) -> None:
+    def test_a_task_with_a_recent_heartbeat_is_left_alone(self, nodes: Nodes) -> None:
         silent(nodes["a"], 4 * MINUTE)
         assert reap() == Report()
         assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
-    def test_how_long_is_a_setting(self, nodes: Nodes, settings: Any) -> None:
+    def test_the_time_without_heartbeats_is_a_setting(self, nodes: Nodes, settings: Any) -> None:
         silent(nodes["a"], 10 * MINUTE)
         settings.USER_WORKFLOWS_LOST_AFTER = timedelta(minutes=11)
         assert reap() == Report()
@@ -91,7 +89,7 @@ class TestSilentWorkers:
         assert reap().lost == [nodes["a"].uuid]
 
     @pytest.mark.parametrize(("timeout", "options"), [(60, {}), (10, {"visibility_timeout": 600})])
-    def test_what_the_broker_will_deliver_again_is_waited_for(
+    def test_a_task_with_acks_late_is_failed_after_its_redelivery_is_due(
         self, nodes: Nodes, timeout: int, options: dict[str, Any], monkeypatch: Any, conf: Any
     ) -> None:
         monkeypatch.setattr(tasks.user, "acks_late", True)
@@ -102,33 +100,35 @@ class TestSilentWorkers:
         silent(nodes["a"], (timeout + 6) * MINUTE)
         assert reap().lost == [nodes["a"].uuid]
 
-    def test_the_apps_acks_late_counts_for_tasks_this_process_does_not_know(
+    def test_the_acks_late_of_the_app_applies_to_tasks_that_are_not_registered(
         self, nodes: Nodes, conf: Any
     ) -> None:
         conf.task_acks_late = True
         silent(nodes["a"], 20 * MINUTE)
         assert reap() == Report()
 
-    def test_a_task_that_was_asked_to_stop_ends_canceled(self, nodes: Nodes) -> None:
+    def test_a_stalled_task_that_was_asked_to_stop_ends_canceled(self, nodes: Nodes) -> None:
         nodes["r"].cancel()
         silent(nodes["a"], HOUR)
         assert reap().lost == [nodes["a"].uuid]
         assert set(phases(nodes["r"].pk).values()) == {"CANCELED"}
         assert not UserTaskStatus.objects.active().exists()
 
-    def test_a_task_that_waits_for_its_next_attempt_is_not_lost(self, nodes: Nodes) -> None:
+    def test_a_stalled_task_that_waits_for_its_next_attempt_is_left_alone(
+        self, nodes: Nodes
+    ) -> None:
         transitions.retry(nodes["a"], 1)
         silent(nodes["a"], 30 * MINUTE)
         assert reap() == Report()
 
-    def test_nothing_is_allowed_to_be_lost_where_something_waits(self) -> None:
+    def test_a_lost_task_that_may_fail_fails_its_chain_if_a_task_waits_for_it(self) -> None:
         nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
         reap()
         assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
 
     @pytest.mark.parametrize("verdict", [Phase.SUCCEEDED, Phase.FAILED])
-    def test_a_task_that_has_given_its_verdict_may_be_lost_too(
+    def test_a_stalled_task_that_has_its_verdict_is_failed(
         self, nodes: Nodes, verdict: Phase
     ) -> None:
         transitions.change_phase(nodes["a"], verdict)
@@ -136,7 +136,7 @@ class TestSilentWorkers:
         assert reap().lost == [nodes["a"].uuid]
         assert phases(nodes["r"].pk)["a"] == "FAILED"
 
-    def test_who_has_ended_or_was_replaced_has_nothing_more_to_say(self) -> None:
+    def test_tasks_that_have_ended_or_were_replaced_need_no_heartbeats(self) -> None:
         root = node("chain", leaf("a", allow_failure=True), leaf("x"), leaf("b"), name="r")
         nodes = stored(root)
         for name in "ax":
@@ -152,13 +152,15 @@ class TestSilentWorkers:
         assert reap() == Report()
         assert list(UserTaskStatus.objects.order_by("pk").values()) == before
 
-    def test_a_short_silence_is_told_in_seconds(self, nodes: Nodes, settings: Any) -> None:
+    def test_a_stall_below_a_minute_is_reported_in_seconds(
+        self, nodes: Nodes, settings: Any
+    ) -> None:
         settings.USER_WORKFLOWS_LOST_AFTER = timedelta(seconds=20)
         silent(nodes["a"], timedelta(seconds=30))
         reap()
         assert why(nodes["a"]).startswith("Lost: no sign of life for 0:00:30.")
 
-    def test_an_attempt_that_begins_at_the_last_moment_is_not_lost(
+    def test_an_attempt_that_begins_while_the_reaper_looks_is_not_failed(
         self, nodes: Nodes, monkeypatch: Any
     ) -> None:
         def words(text: str) -> str:
@@ -170,14 +172,18 @@ class TestSilentWorkers:
         assert reap() == Report()
         assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
-    def test_it_is_where_nothing_waits(self) -> None:
+    def test_a_lost_task_that_may_fail_makes_its_group_partial_if_no_task_waits_for_it(
+        self,
+    ) -> None:
         nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
         reap()
         transitions.settle(nodes["b"], Phase.SUCCEEDED)
         assert phases(nodes["r"].pk) == {"r": "PARTIAL", "a": "FAILED", "b": "SUCCEEDED"}
 
-    def test_a_lost_task_stays_lost_though_its_worker_was_only_slow(self, nodes: Nodes) -> None:
+    def test_a_lost_task_stays_failed_when_its_slow_worker_reports_success(
+        self, nodes: Nodes
+    ) -> None:
         silent(nodes["a"], HOUR)
         reap()
         assert not transitions.begin(nodes["a"], 2, last_seen_at=now())
@@ -185,7 +191,7 @@ class TestSilentWorkers:
         assert phases(nodes["r"].pk)["a"] == "FAILED"
 
 
-class TestTheResultBackend:
+class TestResultBackend:
     @pytest.mark.parametrize(
         ("state", "result", "phase", "next_phase"),
         [
@@ -195,7 +201,7 @@ class TestTheResultBackend:
         ],
     )
     @pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
-    def test_it_knows_how_a_task_has_ended(
+    def test_a_stalled_task_ends_as_the_result_backend_says(
         self, nodes: Nodes, state: str, result: Any, phase: str, next_phase: str, begun: bool
     ) -> None:
         if begun:
@@ -215,7 +221,7 @@ class TestTheResultBackend:
         else:
             assert not UserTaskArtifact.objects.exists()
 
-    def test_a_failure_that_it_knows_was_not_allowed_for_celery(self) -> None:
+    def test_a_failure_in_the_result_backend_is_not_allowed(self) -> None:
         """Else it would have gone on with None for a result."""
         nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
@@ -226,7 +232,7 @@ class TestTheResultBackend:
             current_app.backend.forget("a")
         assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
 
-    def test_what_it_knows_of_an_attempt_is_nothing_about_the_next(
+    def test_a_result_that_comes_with_a_new_attempt_is_ignored(
         self, nodes: Nodes, monkeypatch: Any
     ) -> None:
         class Result:
@@ -251,7 +257,9 @@ class TestTheResultBackend:
         finally:
             current_app.backend.forget("a")
 
-    def test_where_it_is_away_silence_decides(self, nodes: Nodes, monkeypatch: Any) -> None:
+    def test_a_stalled_task_is_failed_while_the_result_backend_is_away(
+        self, nodes: Nodes, monkeypatch: Any
+    ) -> None:
         def away(*args: Any, **kwargs: Any) -> Any:
             raise ConnectionError
 
@@ -260,8 +268,8 @@ class TestTheResultBackend:
         assert reap().lost == [nodes["a"].uuid]
 
 
-class TestHalfSteps:
-    def test_what_failed_without_telling_others_is_spread(self, nodes: Nodes) -> None:
+class TestHalfSettled:
+    def test_a_failure_that_was_not_propagated_is_propagated(self, nodes: Nodes) -> None:
         change(nodes["a"], phase=Phase.FAILED, state="Failed", settled_at=now() - 2 * MINUTE)
         with signals() as heard:
             assert reap() == Report(settled=[nodes["r"].uuid])
@@ -270,35 +278,35 @@ class TestHalfSteps:
         }  # fmt: skip
         assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
 
-    def test_it_is_put_down_to_what_failed_first(self) -> None:
+    def test_a_container_is_caused_by_the_leaf_that_failed_first(self) -> None:
         nodes = stored(node("group", leaf("a"), leaf("b"), leaf("c"), name="r"))
         for name, since in (("a", 5), ("b", 20), ("c", 10)):
             change(nodes[name], phase=Phase.FAILED, settled_at=now() - since * MINUTE)
         assert reap().settled == [nodes["r"].uuid]
         assert UserTaskStatus.objects.get(name="r").caused_by == nodes["b"]
 
-    def test_the_stored_sums_of_what_goes_on_follow(self) -> None:
+    def test_a_repaired_workflow_that_goes_on_gets_its_sums_stored(self) -> None:
         nodes = stored(node("group", node("chain", leaf("a"), name="c"), leaf("x"), name="r"))
         change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
         assert reap().settled == [nodes["r"].uuid]
         progress.finish()
         assert UserTaskStatus.objects.get(name="r").completed_steps == 1
 
-    def test_what_succeeded_last_settles_all_above(self) -> None:
+    def test_a_last_success_that_settled_nothing_settles_its_ancestors(self) -> None:
         nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
         change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
         assert reap().settled == [nodes["r"].uuid]
         root = UserTaskStatus.objects.get(name="r")
         assert (root.phase, root.is_settled, root.completed_steps) == ("SUCCEEDED", True, 1)
 
-    def test_a_container_whose_parent_was_not_settled_is_found(self) -> None:
+    def test_a_settled_container_settles_its_open_parent(self) -> None:
         nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
         done = {"phase": Phase.SUCCEEDED, "settled_at": now() - HOUR}
         change(nodes["a"], **done)
         change(nodes["c"], **done)
         assert reap().settled == [nodes["r"].uuid]
 
-    def test_a_container_that_does_not_show_what_broke_it_is_found(self) -> None:
+    def test_a_container_that_is_not_marked_by_a_canceled_child_is_marked(self) -> None:
         nodes = stored(
             node("chord", node("group", leaf("a"), leaf("x"), name="g"), leaf("b"), name="r")
         )
@@ -310,7 +318,7 @@ class TestHalfSteps:
         }  # fmt: skip
         assert reap() == Report()
 
-    def test_a_task_whose_children_have_ended_is_left_until_it_has_ended_itself(
+    def test_a_task_whose_spawned_tasks_have_ended_is_left_until_it_has_ended(
         self, nodes: Nodes
     ) -> None:
         sent = spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True))
@@ -321,7 +329,7 @@ class TestHalfSteps:
         assert reap().settled == [nodes["r"].uuid]
         assert UserTaskStatus.objects.get(name="a").is_settled
 
-    def test_what_a_task_has_sent_and_was_canceled_keeps_nobody_from_going_on(self) -> None:
+    def test_a_canceled_spawned_task_does_not_skip_the_successors_of_its_parent(self) -> None:
         nodes = stored(node("group", node("chain", leaf("a"), leaf("b")), leaf("c"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now())
         spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True)).cancel()
@@ -333,12 +341,12 @@ class TestHalfSteps:
         assert (found["a"], found["b"]) == ("CANCELED", "PENDING")
         assert found["r"] == "FAILED"
 
-    def test_a_process_that_is_about_to_go_on_is_given_a_minute(self, nodes: Nodes) -> None:
+    def test_a_failure_of_the_last_minute_is_not_propagated(self, nodes: Nodes) -> None:
         change(nodes["a"], phase=Phase.FAILED, settled_at=now() - MINUTE / 2)
         assert reap() == Report()
         assert phases(nodes["r"].pk)["b"] == "PENDING"
 
-    def test_it_is_given_a_minute_to_settle_what_contains_it_too(self) -> None:
+    def test_a_container_whose_last_child_settled_within_a_minute_is_left(self) -> None:
         nodes = stored(node("group", leaf("a"), leaf("b"), name="r"))
         change(nodes["a"], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
         change(nodes["b"], phase=Phase.SUCCEEDED, settled_at=now() - MINUTE / 2)
@@ -346,7 +354,7 @@ class TestHalfSteps:
         change(nodes["b"], settled_at=now() - 2 * MINUTE)
         assert reap().settled == [nodes["r"].uuid]
 
-    def test_a_workflow_that_goes_on_well_is_not_touched(self, nodes: Nodes) -> None:
+    def test_a_healthy_workflow_is_not_changed(self, nodes: Nodes) -> None:
         transitions.settle(nodes["a"], Phase.SUCCEEDED)
         change(nodes["a"], settled_at=now() - 2 * MINUTE)
         before = list(UserTaskStatus.objects.values())
@@ -354,8 +362,8 @@ class TestHalfSteps:
         assert list(UserTaskStatus.objects.values()) == before
 
 
-class TestAnnouncing:
-    def test_workflow_finished_is_sent_late_but_once(self, nodes: Nodes) -> None:
+class TestMissedSignals:
+    def test_a_missed_workflow_finished_is_sent_once(self, nodes: Nodes) -> None:
         nodes["r"].cancel()
         transitions.settle(nodes["a"], Phase.CANCELED)
         change(nodes["r"], settled_at=now() - 11 * MINUTE, finished_sent_at=None)
@@ -364,7 +372,7 @@ class TestAnnouncing:
             assert reap() == Report()
         assert heard == {"stopped": [], "finished": [(nodes["r"].pk, Phase.CANCELED)]}
 
-    def test_a_receiver_that_takes_long_does_not_make_it_be_sent_again(self, nodes: Nodes) -> None:
+    def test_a_slow_receiver_of_workflow_finished_is_not_called_twice(self, nodes: Nodes) -> None:
         heard = []
 
         def slow(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
@@ -381,7 +389,7 @@ class TestAnnouncing:
             workflow_finished.disconnect(slow)
         assert heard == [nodes["r"].pk]
 
-    def test_the_reaper_and_a_process_that_was_only_slow_send_it_once(self, nodes: Nodes) -> None:
+    def test_the_reaper_and_a_slow_process_send_workflow_finished_once(self, nodes: Nodes) -> None:
         heard = []
 
         def slow(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
@@ -411,16 +419,20 @@ class TestMessages:
         UserTaskStatus.objects.update(created=now() - DAY, modified=now() - DAY)
         change(nodes["a"], settled_at=now() - 2 * HOUR)
 
-    def test_a_task_whose_turn_came_long_ago_is_reported_and_left_alone(self, nodes: Nodes) -> None:
+    def test_a_pending_task_whose_turn_came_long_ago_is_reported_and_left_alone(
+        self, nodes: Nodes
+    ) -> None:
         before = list(UserTaskStatus.objects.values())
         assert reap() == Report(waiting=[nodes["b"].uuid])
         assert list(UserTaskStatus.objects.values()) == before
 
-    def test_a_task_whose_turn_has_just_come_is_not(self, nodes: Nodes) -> None:
+    def test_a_pending_task_whose_turn_has_just_come_is_not_reported(self, nodes: Nodes) -> None:
         change(nodes["a"], settled_at=now() - HOUR / 2)
         assert reap() == Report()
 
-    def test_it_is_failed_if_the_site_says_so(self, nodes: Nodes, settings: Any) -> None:
+    def test_a_pending_task_is_failed_after_message_lost_after(
+        self, nodes: Nodes, settings: Any
+    ) -> None:
         settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = 3 * HOUR
         assert reap() == Report(waiting=[nodes["b"].uuid])
         assert phases(nodes["r"].pk)["b"] == "PENDING"
@@ -431,13 +443,13 @@ class TestMessages:
         }  # fmt: skip
         assert why(nodes["b"]).startswith("Lost: no worker has taken it since ")
 
-    def test_a_retry_that_never_came_back_is_reported(self, nodes: Nodes) -> None:
+    def test_a_retry_that_no_worker_has_taken_is_reported(self, nodes: Nodes) -> None:
         transitions.begin(nodes["b"], 1, last_seen_at=now() - DAY)
         transitions.retry(nodes["b"], 1)
         change(nodes["b"], modified=now() - DAY)
         assert reap() == Report(waiting=[nodes["b"].uuid])
 
-    def test_a_retry_of_a_task_that_has_sent_others_is_too(self) -> None:
+    def test_a_retry_of_a_task_with_spawned_tasks_is_reported(self) -> None:
         status = stored(leaf("z"))["z"]
         transitions.begin(status, 1, last_seen_at=now() - DAY)
         sent = spawning.attach_subtree(status, leaf("sent", allow_failure=True))
@@ -446,13 +458,13 @@ class TestMessages:
         change(status, modified=now() - DAY, created=now() - DAY)
         assert status.uuid in reap().waiting
 
-    def test_one_that_runs_is_not_waiting(self, nodes: Nodes, settings: Any) -> None:
+    def test_a_task_behind_a_running_one_is_not_reported(self, nodes: Nodes, settings: Any) -> None:
         settings.USER_WORKFLOWS_LOST_AFTER = DAY
         transitions.begin(nodes["b"], 1, last_seen_at=now() - 2 * HOUR)
         change(nodes["c"], modified=now() - DAY)
         assert reap() == Report()
 
-    def test_what_a_task_has_sent_is_not_waited_for(self, nodes: Nodes) -> None:
+    def test_a_successor_does_not_wait_for_spawned_tasks(self, nodes: Nodes) -> None:
         sent = spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True))
         transitions.begin(sent, 1, last_seen_at=now())
         change(nodes["a"], settled_at=None, ended_at=now() - 2 * HOUR)
@@ -460,13 +472,15 @@ class TestMessages:
         change(nodes["a"], ended_at=now() - HOUR / 2)
         assert reap() == Report()
 
-    def test_what_is_lost_was_not_allowed_to_be(self, nodes: Nodes, settings: Any) -> None:
+    def test_a_lost_message_of_a_task_that_may_fail_skips_its_successor(
+        self, nodes: Nodes, settings: Any
+    ) -> None:
         settings.USER_WORKFLOWS_MESSAGE_LOST_AFTER = HOUR
         change(nodes["b"], allow_failure=True)
         reap()
         assert phases(nodes["r"].pk)["c"] == "SKIPPED"
 
-    def test_a_workflow_that_is_deleted_meanwhile_is_not_missed(
+    def test_a_workflow_that_is_deleted_while_the_reaper_looks_is_ignored(
         self, nodes: Nodes, monkeypatch: Any
     ) -> None:
         read = read_tree
@@ -478,7 +492,7 @@ class TestMessages:
         monkeypatch.setattr(reaper, "read_tree", delete_and_read)
         assert reap() == Report()
 
-    def test_a_retry_is_not_late_before_it_was_asked_for(self, nodes: Nodes) -> None:
+    def test_a_recent_retry_is_not_reported(self, nodes: Nodes) -> None:
         transitions.begin(nodes["b"], 1, last_seen_at=now())
         transitions.retry(nodes["b"], 1)
         change(nodes["c"], modified=now() - DAY)
@@ -487,7 +501,9 @@ class TestMessages:
 
 class TestSeveralReapers:
     @pytest.mark.parametrize("moment", range(1, 12))
-    def test_another_one_at_any_moment_does_nothing_twice(self, nodes: Nodes, moment: int) -> None:
+    def test_another_reaper_at_any_moment_does_nothing_twice(
+        self, nodes: Nodes, moment: int
+    ) -> None:
         """The other runs as a whole before the first one's so many-th write."""
         silent(nodes["a"], HOUR)
         other = stored(node("group", leaf("x"), leaf("y"), name="s"))
@@ -521,7 +537,7 @@ class TestSeveralReapers:
         assert not UserTaskStatus.objects.active().exists()
 
 
-def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -> None:
+def test_reaping_healthy_workflows_costs_five_queries(nodes: Nodes) -> None:
     for number in range(20):
         found = stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
         done = found[f"{number}.1"]
@@ -539,7 +555,7 @@ def test_a_look_at_healthy_workflows_costs_a_query_for_each_kind(nodes: Nodes) -
         assert reap() == Report()
 
 
-def test_a_task_that_is_heard_of_at_the_last_moment_is_not_lost(
+def test_a_task_with_a_heartbeat_while_the_reaper_looks_is_not_failed(
     nodes: Nodes, monkeypatch: Any
 ) -> None:
     silent(nodes["a"], HOUR)
@@ -553,7 +569,7 @@ def test_a_task_that_is_heard_of_at_the_last_moment_is_not_lost(
     assert phases(nodes["r"].pk)["a"] == "RUNNING"
 
 
-def test_the_command_says_what_was_found(nodes: Nodes) -> None:
+def test_the_command_reports_what_was_found(nodes: Nodes) -> None:
     silent(nodes["a"], HOUR)
     out = StringIO()
     call_command("reap_workflows", stdout=out)
@@ -563,7 +579,7 @@ def test_the_command_says_what_was_found(nodes: Nodes) -> None:
     assert [line.split()[0] for line in lines[2:]] == ["0"] * 4
 
 
-def test_the_task_counts_what_was_found(nodes: Nodes) -> None:
+def test_the_celery_task_returns_counts_of_what_was_found(nodes: Nodes) -> None:
     silent(nodes["a"], HOUR)
     found = {"lost": 1, "recovered": 0, "settled": 0, "announced": 0, "waiting": 0}
     assert reap_lost_user_tasks() == found

@@ -20,6 +20,7 @@ from django.utils.timezone import now
 
 from tests.helpers import a_user, deliver, leaf, phases, queries, work
 from tests.tasks import CALLS, Boom, Named, following, owned, plain, user
+from tests.unit.writers import PausedWriter
 from user_workflows import workflow_finished
 from user_workflows.canvas import tracked, workflow
 from user_workflows.db.connections import status_connection
@@ -83,10 +84,10 @@ def hasty(self: Any, *values: Any, tag: str = "", steps: int = 1) -> None:
 
 
 @pytest.fixture(autouse=True)
-def bodies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[[Any], Any]]]:
-    monkeypatch.setattr(progress._writer, "wake", lambda: None)
+def bodies() -> Iterator[dict[str, Callable[[Any], Any]]]:
     BODIES.clear()
-    yield BODIES
+    with progress.use_writer(PausedWriter()):
+        yield BODIES
     BODIES.clear()
 
 
@@ -354,13 +355,11 @@ class TestTheGate:
         work(root, "a", **{HEADER: None})
         assert phases(root.pk)["a"] == "SUCCEEDED"
 
-    def test_signs_of_life_are_given_from_the_start(
-        self, root: UserTaskStatus, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_signs_of_life_are_given_from_the_start(self, root: UserTaskStatus) -> None:
         woken: list[bool] = []
-        monkeypatch.setattr(progress._writer, "wake", lambda: woken.append(True))
         BODIES["a"] = lambda task: woken.append(False)
-        work(root, "a")
+        with progress.use_writer(PausedWriter(on_wake=lambda: woken.append(True))):
+            work(root, "a")
         assert woken[:2] == [True, False]
 
     def test_the_start_is_shown_on_all_that_contains_it(self, sent: list[str]) -> None:
@@ -509,7 +508,7 @@ class TestEnds:
         def fail(task: Any) -> None:
             run = execution.find(task.status.pk)
             assert run is not None
-            run.defer(lambda status: status.fail("No flour."))
+            run.deferred.append(lambda status: status.fail("No flour."))
             raise task.retry(countdown=0)
 
         BODIES["a"] = fail

@@ -28,6 +28,7 @@ from ...planning.plan import PlanNode
 from ...tree import inserting
 from ...tree.bounds import assign_bounds
 from ...tree.locking import tree_lock
+from ...tree.nodes import StoredNode
 from ...tree.slots import allocate_slot
 from . import copying, submission
 from .context import current_execution, inherited_submission, publish_untracked
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def attach_subtree(
-    above: UserTaskStatus, plan: PlanNode, *, in_place_of: int | None = None
+    above: StoredNode, plan: PlanNode, *, in_place_of: int | None = None
 ) -> UserTaskStatus:
     """Writes the subtree of a plan below a node that is running, and returns its root.
 
