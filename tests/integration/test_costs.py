@@ -15,9 +15,10 @@ from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.queues.celery import gate, handlers, submission
+from user_workflows.testing import container, leaf
 from user_workflows.tree.nodes import read_tree
 
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 objects = UserTaskStatus.objects
 
@@ -83,8 +84,8 @@ def test_a_look_at_a_tree_in_which_nothing_is_ready(db: None) -> None:
 
 @pytest.mark.parametrize("count", [10, 1000])
 def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int) -> None:
-    header = container(NodeType.GROUP, "header", [leaf(str(i)) for i in range(count)])
-    root = stored(container(NodeType.CHORD, "root", [header, leaf("body")]))
+    header = container("group", *(leaf(str(i)) for i in range(count)), name="header")
+    root = stored(container("chord", header, leaf("body"), name="root"))
     node = by_name(root)["3"]
     with queries() as sent:
         transitions.settle(node, Phase.FAILED, message="It broke.")
@@ -92,8 +93,8 @@ def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int)
 
 
 def test_a_failure_for_which_nothing_waits_any_more_takes_no_lock(autocommit: None) -> None:
-    header = container(NodeType.GROUP, "header", [leaf(name) for name in "abc"])
-    nodes = by_name(stored(container(NodeType.CHORD, "root", [header, leaf("body")])))
+    header = container("group", *(leaf(name) for name in "abc"), name="header")
+    nodes = by_name(stored(container("chord", header, leaf("body"), name="root")))
     others = by_name(stored(group_of(2)))
     transitions.settle(nodes["a"], Phase.FAILED)
     for node in (nodes["b"], others["0"]):
@@ -111,7 +112,7 @@ def test_canceling_a_thousand_that_wait(autocommit: None, wide: UserTaskStatus) 
 @pytest.mark.django_db
 def test_reading_ten_thousand_nodes() -> None:
     groups = [group_of(99, f"group {i}") for i in range(100)]
-    root = stored(container(NodeType.GROUP, "root", groups))
+    root = stored(container("group", *groups, name="root"))
     with queries(1):
         tree = root.tree()
     assert sum(1 for _ in tree.walk()) == 1 + 100 * 100

@@ -19,9 +19,10 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.planning.plan import PlanNode
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 
 from .checks import assert_bounds, assert_settled
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 objects = UserTaskStatus.objects
 EMOJI = "Kursübersicht 導出 🎓👩‍🏫"
@@ -54,7 +55,7 @@ def deep(levels: int) -> PlanNode:
     plan = leaf("innermost")
     for level in range(levels):
         kind = NodeType.CHAIN if level % 2 else NodeType.GROUP
-        plan = container(kind, f"level {level}", [plan, leaf(f"beside {level}")])
+        plan = container(kind, plan, leaf(f"beside {level}"), name=f"level {level}")
     return plan
 
 
@@ -114,7 +115,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
     flat = leaf(long)
     flat.name = long[:255]
     root = submission.store_plan(
-        container(NodeType.GROUP, "group", [flat]), user_id=a_user().pk, action=long, subject=long
+        container("group", flat, name="group"), user_id=a_user().pk, action=long, subject=long
     )
     status = objects.get(parent=root)
     status.start()
@@ -133,7 +134,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
 
 @pytest.mark.django_db
 def test_texts_are_not_limited_to_the_basic_plane() -> None:
-    plan = container(NodeType.GROUP, EMOJI, [leaf(EMOJI)])
+    plan = container("group", leaf(EMOJI), name=EMOJI)
     root = submission.store_plan(plan, user_id=a_user().pk, action=EMOJI, subject=EMOJI)
     status = objects.get(parent=root)
     status.set_state(EMOJI)
@@ -190,7 +191,7 @@ def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
 def test_names_that_the_database_cannot_hold_do_not_stop_a_submission(bad: str) -> None:
-    a = container(NodeType.GROUP, f"group{bad}", [leaf(f"a{bad}")])
+    a = container("group", leaf(f"a{bad}"), name=f"group{bad}")
     root = submission.store_plan(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
 
     objects.get(parent=root).set_name(f"b{bad}")

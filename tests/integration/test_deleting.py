@@ -15,19 +15,18 @@ from rest_framework.test import APIClient
 
 from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
-from user_workflows.phases import NodeType, Phase
+from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 
 from .interleaving import MANY, Between, interrupted
-from .planned import by_name, container, leaf, stored
+from .planned import by_name, stored
 
 Act = Callable[[UserTaskStatus], object]
 
 
 def grow(status: UserTaskStatus) -> None:
-    spawning.attach_subtree(
-        status, container(NodeType.GROUP, "sent", [leaf("more"), leaf("and more")])
-    )
+    spawning.attach_subtree(status, container("group", leaf("more"), leaf("and more"), name="sent"))
 
 
 def leave(status: UserTaskStatus) -> None:
@@ -60,7 +59,7 @@ def request(root: UserTaskStatus) -> int:
 @pytest.mark.parametrize("act", [finish, fail])
 def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) -> None:
     for at in range(MANY):
-        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
         transitions.begin(status, 1)
         rows = UserTaskStatus.objects.filter(tree_id=root.pk)
@@ -73,7 +72,7 @@ def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) ->
 @pytest.mark.parametrize("act", [grow, leave, finish, fail, delete])
 def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server: str) -> None:
     for at in range(MANY):
-        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
         transitions.begin(status, 1)
 
@@ -94,7 +93,7 @@ def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server
 
 def test_what_still_comes_after_the_end_does_not_keep_a_page_from_deleting(server: str) -> None:
     for at in range(MANY):
-        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
         UserTaskStatus.objects.update(settled_at=now(), phase=Phase.FAILED)  # As by the reaper.
         client = Client()

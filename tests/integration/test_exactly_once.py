@@ -10,12 +10,13 @@ import pytest
 from django.utils.timezone import now
 
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
-from user_workflows.phases import NodeType, Phase
+from user_workflows.phases import Phase
+from user_workflows.testing import container, leaf
 
 from . import jobs
 from .checks import assert_announced_once, assert_intact, assert_settled
 from .crew import Crew
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 #: Trees of one run.
 TREES = {"postgresql": 24, "mysql": 8}
@@ -135,7 +136,7 @@ def test_what_was_lost_is_found_once_by_reapers_that_look_at_the_same_time(
     roots: dict[str, list[UserTaskStatus]] = {"lost": [], "settled": [], "announced": []}
     for number in range(3 * TREES[server]):
         kind = ("lost", "settled", "announced")[number % 3]
-        root = stored(container(NodeType.CHAIN, "root", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="root"))
         nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
         if kind == "lost":
             nodes.filter(name="a").update(phase=Phase.RUNNING, last_seen_at=long_ago)

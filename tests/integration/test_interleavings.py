@@ -17,13 +17,14 @@ from user_workflows.lifecycle.notifications import send_signals
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 from user_workflows.tree.nodes import TreeNode
 
 from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
 from .interleaving import MANY, Beside, Between, interrupted
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 Tree = dict[str, UserTaskStatus]
 Act = Callable[[Tree, str], None]
@@ -68,14 +69,14 @@ def cancel_in_transaction(tree: Tree, name: str) -> None:
 
 def send(tree: Tree, name: str) -> None:
     """The body sends a chain, for which nobody waits."""
-    plan = container(NodeType.CHAIN, "sent", [leaf("s1"), leaf("s2")])
+    plan = container("chain", leaf("s1"), leaf("s2"), name="sent")
     plan.allow_failure = True
     spawning.attach_subtree(tree[name], plan)
 
 
 def become(tree: Tree, name: str) -> None:
     """The task is replaced with a chain, whose last task takes over its id."""
-    plan = container(NodeType.CHAIN, "new", [leaf("n1"), leaf("n2")])
+    plan = container("chain", leaf("n1"), leaf("n2"), name="new")
     plan.children[-1].task_id = tree[name].task_id
     spawning.attach_subtree(tree[name], plan, in_place_of=0)
 
@@ -279,9 +280,9 @@ def _meet(pair: Pair, how: type[Beside | Between] = Beside) -> None:
 
 def _tree(*, waiting: bool) -> Tree:
     names = "abc" if waiting else "ab"
-    header = container(NodeType.GROUP, "header", [leaf(name, 2) for name in names])
-    chord = container(NodeType.CHORD, "chord", [header, leaf("body")])
-    root = stored(container(NodeType.CHAIN, "root", [chord, leaf("tail")]))
+    header = container("group", *(leaf(name, 2) for name in names), name="header")
+    chord = container("chord", header, leaf("body"), name="chord")
+    root = stored(container("chain", chord, leaf("tail"), name="root"))
     tree = by_name(root)
     for name in "ab":
         assert jobs.enter(tree[name].pk)

@@ -6,12 +6,12 @@ import pytest
 
 from tests.helpers import a_user
 from user_workflows.models import UserTaskStatus
-from user_workflows.phases import NodeType
+from user_workflows.testing import container, leaf
 
 from . import jobs
 from .checks import assert_bounds, rows_of
 from .crew import Crew
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 objects = UserTaskStatus.objects
 
@@ -49,8 +49,8 @@ def test_each_submitted_workflow_is_a_tree_of_its_own(crew: Crew) -> None:
 def test_steps_counted_by_all_add_up(crew: Crew, buffered: bool) -> None:
     """In the leaves, in what is read of the tree, and in the stored sums."""
     leaves = [leaf(str(i), 1000) for i in range(9)]
-    inner = container(NodeType.GROUP, "inner", leaves)
-    root = stored(container(NodeType.CHAIN, "root", [inner, leaf("last", 1)]))
+    inner = container("group", *leaves, name="inner")
+    root = stored(container("chain", inner, leaf("last", 1), name="root"))
     pks = [by_name(root)[str(i)].pk for i in range(9)]
 
     crew.run(jobs.count_steps, pks, 15, buffered)

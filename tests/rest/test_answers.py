@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.urls import reverse
 from django.utils.timezone import now
 
-from tests.helpers import a_user, leaf, node, queries
+from tests.helpers import a_user, queries
 from tests.rest.conftest import export, part, url
 from user_workflows.db import timestamps
 from user_workflows.lifecycle import transitions
@@ -22,6 +22,7 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning, submission
 from user_workflows.reports import archives, tree_json
+from user_workflows.testing import container, leaf
 
 
 @pytest.fixture
@@ -122,7 +123,9 @@ def test_cancel_says_what_it_did(root: Any, client: Any) -> None:
 def test_a_tree_says_what_it_leaves_out_and_how_to_get_it(people: Any, client: Any) -> None:
     members = [leaf(f"letter {i}") for i in range(7)]
     wide = submission.store_plan(
-        node("chain", node("group", *members, name="letters"), leaf("report"), name="mail"),
+        container(
+            "chain", container("group", *members, name="letters"), leaf("report"), name="mail"
+        ),
         user_id=people.owner.pk,
     )
     with queries(3):  # The node, what its tree looks like from afar, its tree.
@@ -190,7 +193,7 @@ def test_since_tells_what_changed_and_what_is_above_it(root: Any, client: Any) -
 def test_what_is_added_later_is_told_too(root: Any, client: Any) -> None:
     past(root)
     version = client.get(url(root, "tree")).json()["version"]
-    spawning.attach_subtree(part(root, "read"), node("group", leaf("more"), name="sent"))
+    spawning.attach_subtree(part(root, "read"), container("group", leaf("more"), name="sent"))
     changed = client.get(url(root, "tree", since=version)).json()["changed"]
     assert [row["name"] for row in changed] == ["Secret export", "read", "sent", "more"]
 
@@ -298,7 +301,7 @@ def test_the_archive_is_made_while_it_is_sent(root: Any, client: Any, media: Any
 
 
 def test_same_names_in_one_archive_get_numbers(people: Any, client: Any) -> None:
-    plan = node("group", leaf("a"), leaf("A"), name="g")
+    plan = container("group", leaf("a"), leaf("A"), name="g")
     plan.children[1].task_id = "b"  # To MariaDB "a" and "A" are the same.
     flat = submission.store_plan(plan, user_id=people.owner.pk)
     for status in UserTaskStatus.objects.filter(parent=flat):
@@ -463,7 +466,7 @@ def test_each_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
     change(lambda: transitions.begin(read, 1))
     change(lambda: read.set_state("Reading"))
     change(lambda: read.increment_total_steps(2))
-    change(lambda: spawning.attach_subtree(read, node("group", leaf("more"), name="sent")))
+    change(lambda: spawning.attach_subtree(read, container("group", leaf("more"), name="sent")))
     change(lambda: part(root, "more").delete())
     # Of a host whose clock is behind: no later date, and still another one.
     nodes = UserTaskStatus.objects.filter(tree_id=root.pk)

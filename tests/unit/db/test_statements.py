@@ -13,12 +13,13 @@ from django.db import DatabaseError, Error, connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import queries, stored
 from user_workflows.db import statements
 from user_workflows.db.connections import KeptConnections, keep_connections
 from user_workflows.db.statements import Select, Update
 from user_workflows.db.tables import statuses
 from user_workflows.models import UserTaskStatus
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 objects = UserTaskStatus.objects
@@ -36,7 +37,7 @@ def store(pk: Any, **columns: Any) -> Any:
 
 @pytest.fixture
 def nodes(db: None) -> dict[str, UserTaskStatus]:
-    return stored(node("group", leaf("a"), leaf("b"), name="r"))
+    return stored(container("group", leaf("a"), leaf("b"), name="r"))
 
 
 def test_a_row_is_as_the_queryset_has_it(nodes: dict[str, UserTaskStatus]) -> None:
