@@ -256,7 +256,7 @@ def assert_tree(status: UserTaskStatus, expected: Expected) -> None:
     tree = status.tree()
     if differences := list(_differences(tree, tree.name, expected)):
         found = "\n".join(differences)
-        raise AssertionError(f"The tree is another.\n{found}\n\n{tree_as_text(status)}")
+        raise AssertionError(f"The tree differs.\n{found}\n\n{tree_as_text(status)}")
 
 
 def _differences(node: TreeNode, path: str, expected: Expected) -> Iterator[str]:
