@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from celery import current_app
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.utils.timezone import now
 
-from tests.integration.planned import container, leaf
 from user_workflows import user_task_stopped
 from user_workflows.canvas import chord, workflow
 from user_workflows.lifecycle import progress as writing
@@ -21,7 +22,9 @@ from user_workflows.maintenance import deletion
 from user_workflows.maintenance.deletion import BATCH_SIZE
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
-from user_workflows.queues.celery import submission
+from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf, store_tree
+from user_workflows.tree import integrity
 
 from .. import tasks
 from ..measure import measured
@@ -67,10 +70,8 @@ def tracking(items: int, user_id: int) -> float:
 
 
 def _stored(size: int, user_id: int) -> UserTaskStatus:
-    header = container(NodeType.GROUP, "group", [leaf("step") for _ in range(size)])
-    return submission.store_plan(
-        container(NodeType.CHORD, "chord", [header, leaf("body")]), user_id=user_id
-    )
+    header = container("group", *(leaf("step") for _ in range(size)), name="group")
+    return store_tree(container("chord", header, leaf("body"), name="chord"), user=_user(user_id))
 
 
 def leaves(size: int, user_id: int) -> list[int]:
@@ -105,6 +106,38 @@ def settle(at: float, announced: bool) -> dict[str, Any]:
     end = time.time()
     user_task_stopped.disconnect(stopped)
     return {"end": end, "won": dict(sent if announced else Counter(won))}
+
+
+def spawn(at: float, pks: list[int], seconds: float) -> tuple[int, float]:
+    """Attach spawned tasks to these leaves in turns; return how many, and in how many seconds."""
+    leaves = list(objects.filter(pk__in=pks))
+    time.sleep(max(0.0, at - time.time()))
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        spawning.attach_subtree(leaves[done % len(leaves)], leaf("sent"))
+        done += 1
+    return done, time.perf_counter() - begin
+
+
+def insert_rows(at: float, pks: list[int], seconds: float) -> tuple[int, float]:
+    """Insert rows that are in no tree; return how many, and in how many seconds."""
+    user_id = objects.values_list("user_id", flat=True).get(pk=pks[0])
+    time.sleep(max(0.0, at - time.time()))
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        row = UserTaskStatus(
+            user_id=user_id, task_id=str(uuid4()), name="sent", total_steps=1,
+            tree_id=0, lft=1, rght=2, level=0,
+        )  # fmt: skip
+        with transaction.atomic():
+            objects.bulk_create([row])
+        done += 1
+    return done, time.perf_counter() - begin
+
+
+def faults() -> list[str]:
+    """Return the faults of the bounds of all workflows."""
+    return [fault for root in objects.roots() for fault in integrity.find_faults(root.pk)]
 
 
 def read(size: int, user_id: int) -> dict[str, float]:
@@ -204,7 +237,7 @@ def progress(times: int, user_id: int) -> dict[str, float]:
 
 def longest_progress(seconds_idle: float, user_id: int) -> float:
     """The longest that one write of progress takes, until nobody has purged for a while."""
-    root = submission.store_plan(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
+    root = store_tree(container("group", leaf("s"), name="beside"), user=_user(user_id))
     node = objects.get(parent=root)
     longest, until = 0.0, time.perf_counter() + seconds_idle
     while time.perf_counter() < until:
