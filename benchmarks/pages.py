@@ -86,29 +86,29 @@ def versions(html: str, what: str) -> str:
     return ",".join(f"{name}.{version}" for name, version in found)
 
 
-def told(label: str, values: list[float], unit: str) -> None:
-    """One line: the median and the worst."""
+def report(label: str, values: list[float], unit: str) -> None:
+    """Print the median and the worst value on one line."""
     if values:
         worst = max(values)
         print(f"  {label:<34} {statistics.median(values):9.1f} {unit}   worst {worst:9.1f} {unit}")
 
 
 def open_pages(page: Page, url: str, rounds: int) -> None:
-    """Loads a page several times over."""
+    """Load a page several times; print its times and sizes."""
     found = []
     for _ in range(rounds):
         page.goto(url)
         while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
             page.wait_for_timeout(50)
         found.append(page.evaluate(TIMES))
-    told("first paint", [each[0] for each in found], "ms")
-    told("of this, until the page was there", [each[1] for each in found], "ms")
-    told("page", [each[2] / 1000 for each in found], "kB")
+    report("first paint", [each[0] for each in found], "ms")
+    report("of this, until the page was there", [each[1] for each in found], "ms")
+    report("page", [each[2] / 1000 for each in found], "kB")
     print(f"  {'rows':<34} {page.locator('[data-uw-row]').count():9}")
 
 
 def polls(page: Page, seconds: int, change: Callable[[], None] | None = None) -> None:
-    """Watches the polls of an open page, with or without something to tell."""
+    """Watch the polls of an open page; with ``change`` there is something new each second."""
     page.evaluate("performance.clearResourceTimings()")
     for _ in range(seconds):
         if change:
@@ -116,12 +116,12 @@ def polls(page: Page, seconds: int, change: Callable[[], None] | None = None) ->
         page.wait_for_timeout(1000)
     found = page.evaluate(POLLS)
     what = "poll, one task changed" if change else "poll, nothing changed"
-    told(what, [each[0] for each in found], "ms")
-    told("", [each[1] / 1000 for each in found], "kB")
+    report(what, [each[0] for each in found], "ms")
+    report("", [each[1] / 1000 for each in found], "kB")
 
 
 def alone(client: Any, root: Any, change: Callable[[], None]) -> None:
-    """The same in the server's processor time, which does not depend on who else is at work."""
+    """Print the server's processor time of a page and of a poll, without a browser."""
     from django.urls import reverse
 
     detail, changes = (
@@ -136,12 +136,12 @@ def alone(client: Any, root: Any, change: Callable[[], None]) -> None:
             begin = time.thread_time()
             client.get(url, query)
             times[name].append(1000 * (time.thread_time() - begin))
-    told("processor time of a page", times["page"], "ms")
-    told("processor time of a poll", times["poll"], "ms")
+    report("processor time of a page", times["page"], "ms")
+    report("processor time of a poll", times["poll"], "ms")
 
 
 def memory(page: Page, minutes: float, change: Callable[[], None]) -> None:
-    """Leaves a page open while it polls."""
+    """Leave a page open while it polls; print its memory before and after."""
     session = page.context.new_cdp_session(page)
 
     def now(label: str) -> None:
@@ -159,7 +159,7 @@ def memory(page: Page, minutes: float, change: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """Serves the pages from a thread, with Chromium before it."""
+    """Serve the pages from a thread to Chromium, and print what they cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seconds", type=int, default=20, help="how long polls are watched")

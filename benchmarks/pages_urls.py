@@ -1,4 +1,4 @@
-"""The status pages."""
+"""The URLs of the status pages."""
 
 from django.urls import include, path
 

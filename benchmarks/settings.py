@@ -1,4 +1,4 @@
-"""Django settings of one side; which side, and where its services are, says the environment.
+"""Django settings of one side; the environment gives the side and its services.
 
 ``BENCH_SIDE``          ``ours``, ``user_tasks`` or ``plain``
 ``BENCH_DATABASE_URL``  of PostgreSQL; the database is made if it is missing

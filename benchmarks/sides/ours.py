@@ -36,12 +36,12 @@ objects = UserTaskStatus.objects
 
 
 def clear() -> None:
-    """Nothing of an earlier measurement is left."""
+    """Delete what earlier measurements have left."""
     common.empty(TABLE)
 
 
 def publish(size: int, user_id: int) -> dict[str, float]:
-    """Publishes a chord."""
+    """Publish a chord."""
     canvas, user = common.chord_of(size, user_id), _user(user_id)
     return measured(lambda: workflow(canvas, user=user).delay())
 
@@ -51,20 +51,20 @@ def _user(user_id: int) -> Any:
 
 
 def drain(size: int, user_id: int, seconds: float = 0) -> dict[str, float]:
-    """Has a worker run a group."""
+    """Have a worker run a group."""
     flow = workflow(common.group_of(size, user_id, seconds), user=_user(user_id))
     return common.drained(flow.delay)
 
 
 def increments(times: int, user_id: int) -> float:
-    """Counts in a worker, on a task two levels down."""
+    """Count steps in a worker, on a task two levels down."""
     canvas = chord([tasks.count.si(user_id, times)], tasks.step.si(user_id))
     root = workflow(canvas, user=_user(user_id)).delay()
     return float(common.in_worker(root.result.parent.results[0]))
 
 
 def tracking(items: int, user_id: int) -> float:
-    """Goes through items in a worker."""
+    """Iterate over items in a worker."""
     root = workflow(tasks.track.si(user_id, items), user=_user(user_id)).delay()
     return float(common.in_worker(root.result))
 
@@ -75,7 +75,7 @@ def _stored(size: int, user_id: int) -> UserTaskStatus:
 
 
 def leaves(size: int, user_id: int) -> list[int]:
-    """The leaves of a stored chord whose tasks are running."""
+    """Store a chord whose tasks are running; return the keys of its leaves."""
     tree = objects.filter(tree_id=_stored(size, user_id).pk)
     tree.exclude(name="body").update(phase=Phase.RUNNING, state=Phase.RUNNING.state)
     return list(tree.filter(name="step").order_by("lft").values_list("pk", flat=True))
@@ -85,14 +85,14 @@ _mine: list[UserTaskStatus] = []
 
 
 def take(pks: list[int]) -> None:
-    """Reads the leaves that this process will end."""
+    """Read the leaves that this process will end."""
     _mine[:] = objects.filter(pk__in=pks)
 
 
 def settle(at: float, announced: bool) -> dict[str, Any]:
-    """Ends them as a worker does, from a moment that all agree on; how often each was.
+    """End the leaves as a worker does, from the moment ``at``; return how often each was ended.
 
-    ``announced``: somebody listens, and counts also the containers that this process has settled.
+    With ``announced``, a receiver also counts the containers that this process has settled.
     """
     sent: Counter[int] = Counter()
 
@@ -141,14 +141,14 @@ def faults() -> list[str]:
 
 
 def read(size: int, user_id: int) -> dict[str, float]:
-    """Reads a tree, nested, with live sums; not for the first time."""
+    """Read a tree, nested, with live sums, for the second time."""
     root = _stored(size, user_id)
     root.tree()
     return measured(root.tree)
 
 
 def site(workflows: int, user_ids: list[int]) -> None:
-    """Fills the table with workflows of 20 nodes, owned in turns; one of ten is not settled."""
+    """Fill the table with workflows of 20 nodes, owned in turns; one of ten is not settled."""
     owners = f"(ARRAY{user_ids})[1 + mod(n / 20, {len(user_ids)})]"
     is_open = "mod(n / 20, 10) = 0"
     common.rows(
@@ -178,13 +178,13 @@ def site(workflows: int, user_ids: list[int]) -> None:
 
 
 def listing(user_id: int) -> dict[str, float]:
-    """The queries of a list of 50 workflows."""
+    """Query a list of 50 workflows."""
     newest = objects.roots().for_user(_user(user_id)).order_by("-created", "-pk")
     return measured(lambda: list(newest[:50]))
 
 
 def rendered(user_id: int) -> dict[str, float]:
-    """The same over HTTP."""
+    """Render a list of 50 workflows in the REST API."""
     client = common.client()
     client.force_authenticate(_user(user_id))
     client.get("/tasks/")
@@ -192,7 +192,7 @@ def rendered(user_id: int) -> dict[str, float]:
 
 
 def detail(user_id: int) -> dict[str, float]:
-    """One workflow over HTTP, with sums as of now."""
+    """Render one workflow in the REST API, with live sums."""
     client = common.client()
     client.force_authenticate(_user(user_id))
     uuid = objects.filter(user_id=user_id, parent=None).values_list("uuid", flat=True)[0]
@@ -201,7 +201,7 @@ def detail(user_id: int) -> dict[str, float]:
 
 
 def cancel(size: int, user_id: int) -> dict[str, float]:
-    """Cancels a group that waits; how many messages the workers got."""
+    """Cancel a group that waits; count the broadcasts to the workers."""
     root = workflow(common.group_of(size, user_id), user=_user(user_id)).delay()
     status = objects.get(pk=root.pk)
     sent, broadcast = [], current_app.control.broadcast
@@ -214,14 +214,14 @@ def cancel(size: int, user_id: int) -> dict[str, float]:
 
 
 def cancel_open(user_id: int) -> dict[str, float]:
-    """Cancels one of a site's open workflows."""
+    """Cancel one of a site's open workflows."""
     root = objects.active().filter(user_id=user_id, parent=None).order_by("pk").first()
     assert root is not None
     return measured(root.cancel)
 
 
 def progress(times: int, user_id: int) -> dict[str, float]:
-    """Progress of a running leaf, as a worker writes it: with the roll-up of its tree."""
+    """Write progress of a running leaf as a worker does, with the roll-up of its tree."""
     tree_id = objects.active().filter(user_id=user_id, parent=None).latest("pk").pk
     node = objects.filter(tree_id=tree_id, node_type=NodeType.TASK).order_by("lft").first()
     run = Execution(node, 1, buffered=True)
@@ -236,7 +236,7 @@ def progress(times: int, user_id: int) -> dict[str, float]:
 
 
 def longest_progress(seconds_idle: float, user_id: int) -> float:
-    """The longest that one write of progress takes, until nobody has purged for a while."""
+    """Write progress again and again for some seconds; return the longest time of one write."""
     root = store_tree(container("group", leaf("s"), name="beside"), user=_user(user_id))
     node = objects.get(parent=root)
     longest, until = 0.0, time.perf_counter() + seconds_idle
@@ -249,17 +249,17 @@ def longest_progress(seconds_idle: float, user_id: int) -> float:
 
 
 def purge(workflows: int) -> dict[str, float]:
-    """Deletes all workflows of a site that are older than 30 days."""
+    """Delete all workflows of a site that are older than 30 days."""
     return measured(lambda: list(deletion.purge(now() - timedelta(days=30))))
 
 
 def purge_some(workflows: int) -> dict[str, float]:
-    """Deletes as many; what one of them took."""
+    """Delete one batch of workflows; return the time for each."""
     used = measured(lambda: next(deletion.purge(now() - timedelta(days=30))))
     return {**used, "seconds": used["seconds"] / BATCH_SIZE * 1000}
 
 
 def others(count: int) -> list[int]:
-    """The ids of further users."""
+    """Create further users; return their ids."""
     users = get_user_model().objects
     return [users.get_or_create(username=f"bench{n}")[0].pk for n in range(count)]

@@ -74,7 +74,7 @@ def test_one_signature_used_three_times_runs_three_times(
     assert len(ids) == 3
 
 
-def test_chunks_within_a_canvas_end(worker: Worker, user: Any) -> None:
+def test_chunks_within_a_canvas_succeed(worker: Worker, user: Any) -> None:
     """They run as one task of Celery's that sends others."""
     canvas = group(tasks.add.chunks([(n, n) for n in range(4)], 2), step(tasks.work, "a", 1))
     root = settled(workflow(canvas, user=user).delay())
@@ -114,7 +114,7 @@ def test_options_of_the_submission_reach_the_first_message(worker: Worker, user:
     assert message.at >= begun + 0.5
 
 
-def test_a_given_task_id_is_that_of_the_last_task(worker: Worker, user: Any) -> None:
+def test_a_given_task_id_becomes_that_of_the_last_task(worker: Worker, user: Any) -> None:
     given = f"given-{time.time()}"
     canvas = chain(step(tasks.add, "a", 1), step(tasks.work, "b", 2))
     root = settled(workflow(canvas, user=user).apply_async(task_id=given))

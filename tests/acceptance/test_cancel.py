@@ -147,7 +147,7 @@ def test_a_cancellation_holds_when_workers_that_were_all_down_come_up(
 
 
 @pytest.mark.parametrize("worker", ["threads", "solo"], indirect=True)
-def test_force_where_nothing_can_be_killed_is_asking_to_stop(worker: Worker, user: Any) -> None:
+def test_force_in_a_pool_that_cannot_kill_asks_the_task_to_stop(worker: Worker, user: Any) -> None:
     canvas = chain(step(tasks.hold, "unkillable"), step(tasks.work, "b"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "unkillable")

@@ -36,7 +36,7 @@ DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
     ],
     ids=["soft time limit", "hard time limit", "process killed", "expired"],
 )
-def test_a_task_that_was_ended_has_failed_once_in_words(
+def test_a_task_ended_from_outside_fails_once_with_a_message(
     worker: Worker, user: Any, task: Any, options: dict[str, Any], words: str
 ) -> None:
     given = {k: now() + v if k == "expires" else v for k, v in options.items()}
@@ -50,7 +50,7 @@ def test_a_task_that_was_ended_has_failed_once_in_words(
     assert_signals_were_sent_once(worker, root)
 
 
-def test_a_killed_process_whose_message_is_given_back_does_it_again(
+def test_a_task_whose_process_is_killed_runs_again_when_its_message_is_redelivered(
     worker: Worker, user: Any
 ) -> None:
     header = [step(tasks.die_once, "reborn", 1, steps=2), step(tasks.add, "a", 1)]
@@ -65,7 +65,7 @@ def test_a_killed_process_whose_message_is_given_back_does_it_again(
     assert_signals_were_sent_once(worker, after)
 
 
-def test_a_task_that_the_worker_does_not_know_has_failed(worker: Worker, user: Any) -> None:
+def test_a_task_that_the_worker_does_not_know_fails(worker: Worker, user: Any) -> None:
     unknown = tracked(signature("no.such.task", app=worker.app), name="x")
     root = settled(workflow(chain(unknown, step(tasks.work, "b")), user=user).delay())
 
@@ -114,7 +114,9 @@ def test_a_before_start_of_the_tasks_own_is_called_and_does_not_get_past_the_gat
 
 @pytest.mark.parametrize("worker", ["prefork", "threads"], indirect=True)
 @pytest.mark.parametrize("failures", [1, 2])
-def test_a_task_that_succeeds_at_a_later_attempt(worker: Worker, user: Any, failures: int) -> None:
+def test_a_task_that_succeeds_at_a_later_attempt_is_succeeded(
+    worker: Worker, user: Any, failures: int
+) -> None:
     flaky = step(tasks.flaky, "x", 4, failures=failures)
     root = workflow(chain(flaky, step(tasks.work, "b", 1)), user=user).delay()
     after = settled(root)
@@ -140,7 +142,7 @@ def test_the_steps_of_earlier_attempts_are_not_counted(worker: Worker, user: Any
     assert bodies(worker, root) == {"x": 3}
 
 
-def test_a_plain_task_that_asks_for_another_attempt(worker: Worker, user: Any) -> None:
+def test_a_plain_task_that_is_retried_counts_its_attempts(worker: Worker, user: Any) -> None:
     header = [step(tasks.ask_again, "x", 2, failures=2), step(tasks.add, "a", 1)]
     root = workflow(chord(header, step(tasks.work, "body")), user=user).delay()
     after = settled(root)

@@ -110,7 +110,7 @@ def test_a_failure_means_the_same_in_other_pools(worker: Worker, user: Any, plac
     test_a_failure_stops_what_waits_for_it_and_nothing_else(worker, user, place, "say_failed")
 
 
-def test_two_failures_in_a_group_are_both_told_and_one_is_the_cause(
+def test_two_failures_in_a_group_are_both_stored_and_one_is_the_cause(
     worker: Worker, user: Any
 ) -> None:
     header = [step(tasks.boom, "x"), step(tasks.fail_work, "y"), one("a")]

@@ -84,7 +84,9 @@ def test_the_task_of_a_killed_worker_is_lost(private: Any, user: Any) -> None:
     assert not worker.events("ran", "b")
 
 
-def test_a_killed_worker_with_late_acknowledgement_does_it_again(private: Any, user: Any) -> None:
+def test_a_killed_worker_with_late_acknowledgement_runs_the_task_again(
+    private: Any, user: Any
+) -> None:
     worker = private(conf=LATE)
     canvas = chain(step(tasks.hold, "again", 1, steps=3), step(tasks.work, "b", 1))
     root = workflow(canvas, user=user).delay()
@@ -102,7 +104,9 @@ def test_a_killed_worker_with_late_acknowledgement_does_it_again(private: Any, u
     assert len(worker.events("ran", "b")) == 1
 
 
-def test_a_killed_worker_that_does_it_again_lets_a_task_grow_once(private: Any, user: Any) -> None:
+def test_a_task_that_runs_again_after_a_kill_spawns_its_subtree_once(
+    private: Any, user: Any
+) -> None:
     worker = private(conf=LATE)
     grows = tasks.become.s(tag="again", into="again", go="again")
     root = workflow(chord([step(tasks.work, "a", 1), grows], tasks.work.s(tag="body")), user=user)
@@ -197,7 +201,7 @@ def test_of_two_workers_with_the_same_task_the_later_attempt_counts(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_message_with_a_malformed_body_is_reported_as_not_taken(
+def test_a_message_with_a_malformed_body_fails_its_task_as_not_taken(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = Producer.publish
@@ -239,7 +243,7 @@ def on(redis: Redis) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_broker_that_comes_back_empty_has_lost_what_waited(
+def test_a_workflow_whose_messages_the_broker_has_lost_is_settled_by_the_reaper(
     redis: Redis, private: Any, user: Any
 ) -> None:
     worker = private(environment=on(redis))

@@ -68,7 +68,9 @@ def sound(worker: Worker, root: UserTaskStatus) -> None:
 # Without native chords each takes seconds, in which Celery polls for results.
 @pytest.mark.parametrize("into", BECOMES if is_redis() else ["chain", "chord"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: str) -> None:
+def test_a_replaced_task_contains_its_replacement(
+    worker: Worker, user: Any, place: str, into: str
+) -> None:
     grown, number = BECOMES[into]
     build, expected = PLACES[place]
     # A name of the node would be kept; these take the tags of what runs.
@@ -88,7 +90,9 @@ def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: st
     assert tasks.total(result) == expected(number)
 
 
-def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -> None:
+def test_a_task_replaced_at_a_later_attempt_contains_its_replacement(
+    worker: Worker, user: Any
+) -> None:
     build, expected = PLACES["in a header"]
     grows = tasks.become.s(tag="in time", into="again", failures=2)
     root = workflow(build(grows), user=user).delay()
@@ -105,7 +109,7 @@ def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -
     assert tasks.total(root.result.get(timeout=10)) == expected(2)
 
 
-def test_a_message_of_a_task_that_was_replaced_adds_nothing_when_it_comes_again(
+def test_a_redelivered_message_of_a_replaced_task_adds_nothing(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canvas = chord(
@@ -153,9 +157,7 @@ def test_a_replacement_that_fails_stops_what_waits_for_the_task(
     sound(worker, root)
 
 
-def test_a_replacement_whose_process_is_killed_has_failed_at_once(
-    worker: Worker, user: Any
-) -> None:
+def test_a_replacement_whose_process_is_killed_fails_at_once(worker: Worker, user: Any) -> None:
     canvas = chain(tasks.become.s(tag="g", into="dying"), one("b"))
     root = settled(workflow(canvas, user=user).delay())
 
@@ -173,7 +175,7 @@ def test_a_replacement_may_fail_where_the_task_might(worker: Worker, user: Any) 
 
 
 @pytest.mark.parametrize("what", BECOMES if is_redis() else ["chain", "chord"])
-def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
+def test_spawned_tasks_are_below_their_parent_and_nothing_waits_for_them(
     worker: Worker, user: Any, what: str
 ) -> None:
     grown, _ = BECOMES[what]
@@ -192,9 +194,7 @@ def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
     assert_signals_were_sent_once(worker, after)
 
 
-def test_a_failure_in_what_a_task_sends_makes_the_workflow_partial(
-    worker: Worker, user: Any
-) -> None:
+def test_a_failed_spawned_task_makes_the_workflow_partial(worker: Worker, user: Any) -> None:
     canvas = chain(step(tasks.send, "g", what="failing"), one("b"))
     root = settled(workflow(canvas, user=user).delay())
 
@@ -218,7 +218,7 @@ def test_tasks_added_to_a_chord_are_waited_for(worker: Worker, user: Any) -> Non
     sound(worker, after)
 
 
-def test_canceling_reaches_what_a_task_has_become(worker: Worker, user: Any) -> None:
+def test_canceling_a_replaced_task_cancels_its_replacement(worker: Worker, user: Any) -> None:
     canvas = chain(tasks.become.s(tag="g", into="chain"), step(tasks.hold, "held"), one("b"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "held")

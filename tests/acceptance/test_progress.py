@@ -52,7 +52,7 @@ def test_a_task_in_a_transaction_of_its_own_holds_no_lock_on_the_tree(
 
 
 @pytest.mark.parametrize("worker", ["prefork", "threads", "solo"], indirect=True)
-def test_a_tracked_loop_costs_few_writes_and_counts_exactly(worker: Worker, user: Any) -> None:
+def test_a_tracked_loop_counts_exactly_in_few_writes(worker: Worker, user: Any) -> None:
     loop = step(tasks.tracked_loop, "loop", steps=2000, pause=0.001, watched=True)
     root = settled(workflow(chain(loop, step(tasks.work, "b")), user=user).delay())
     task_id = find_leaf(root, "loop").task_id
@@ -68,7 +68,7 @@ def test_a_tracked_loop_costs_few_writes_and_counts_exactly(worker: Worker, user
 
 
 @pytest.mark.parametrize("worker", ["prefork", "threads"], indirect=True)
-def test_progress_is_seen_while_a_silent_loop_runs(worker: Worker, user: Any) -> None:
+def test_progress_of_a_loop_without_calls_is_written_meanwhile(worker: Worker, user: Any) -> None:
     tags = [f"seen {name}, {worker.kind}" for name in ("a", "b")]
     loops = [step(tasks.tracked_loop, tag, steps=15, stops_at=5) for tag in tags]
     root = workflow(group(loops), user=user).delay()

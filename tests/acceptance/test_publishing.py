@@ -47,7 +47,7 @@ def test_after_a_rollback_nothing_is_published(worker: Worker, user: Any) -> Non
     assert not UserTaskStatus.objects.filter(tree_id=root.pk).exists()
 
 
-def test_a_broker_that_is_away_fails_the_workflow_in_words(worker: Worker, user: Any) -> None:
+def test_a_broker_that_is_away_fails_the_workflow_with_a_message(worker: Worker, user: Any) -> None:
     away = make_app(worker.queue, broker_url="redis://127.0.0.1:1/0", task_publish_retry=False)
     away.conf.update(broker_transport_options={"max_retries": 0, "socket_connect_timeout": 1})
     away.set_current()
@@ -92,7 +92,7 @@ BREAKING: dict[str, tuple[Any, int, dict[str, Phase]]] = {
 
 
 @pytest.mark.parametrize("shape", BREAKING)
-def test_a_broker_that_breaks_part_way_leaves_nothing_hanging(
+def test_a_broker_that_breaks_part_way_leaves_no_task_open(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch, shape: str
 ) -> None:
     build, sent, expected = BREAKING[shape]

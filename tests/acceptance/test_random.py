@@ -64,7 +64,7 @@ def inputs(events: list[Event]) -> list[tuple[str, Any]]:
     return sorted((event.more["name"], event.more["values"]) for event in events)
 
 
-def test_what_has_run_is_what_celery_runs_each_once_and_in_order(worker: Worker, user: Any) -> None:
+def test_random_canvases_run_each_task_once_and_in_order(worker: Worker, user: Any) -> None:
     plain: dict[int, Any] = {}
     roots: dict[int, Any] = {}
     for seed in SEEDS:
@@ -89,7 +89,9 @@ def test_what_has_run_is_what_celery_runs_each_once_and_in_order(worker: Worker,
             assert inputs(ran) == inputs(worker.events(tag=f"plain {seed}")), f"seed {seed}"
 
 
-def test_what_waits_for_a_failure_is_skipped_and_all_else_runs(worker: Worker, user: Any) -> None:
+def test_random_failures_skip_what_waits_for_them_and_nothing_else(
+    worker: Worker, user: Any
+) -> None:
     roots = {
         seed: workflow(Author(seed, OURS, f"failing {seed}", 0.12).write(), user=user).delay()
         for seed in SEEDS

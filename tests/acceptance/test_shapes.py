@@ -108,7 +108,9 @@ def test_every_task_runs_once_under_the_id_in_the_tree(
 
 
 @pytest.mark.parametrize("name", LARGE | ENDLESS)
-def test_all_are_run_once_and_counted(worker: Worker, user: Any, name: str) -> None:
+def test_each_task_of_a_large_workflow_runs_once_and_is_counted(
+    worker: Worker, user: Any, name: str
+) -> None:
     build, expected = (LARGE | ENDLESS)[name]
     submitted = workflow(build(Parts(name, OURS, user_tasks=True)), user=user).delay()
     root = settled(submitted)

@@ -60,7 +60,7 @@ def deep(levels: int) -> PlanNode:
 
 
 @pytest.mark.django_db
-def test_a_wide_tree_is_stored_in_order_at_a_constant_price() -> None:
+def test_a_wide_tree_is_stored_in_order_in_a_constant_number_of_queries() -> None:
     plan = group_of(1000)
     with queries() as sent:
         root = submission.store_plan(plan, user_id=a_user().pk)
@@ -165,7 +165,7 @@ def test_a_message_that_the_database_cannot_hold_still_fails_the_task(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
-def test_a_state_that_the_database_cannot_hold_is_told_all_the_same(bad: str) -> None:
+def test_a_state_that_the_database_cannot_hold_is_stored_without_what_it_cannot(bad: str) -> None:
     status = objects.get(parent=stored(group_of(1)))
     status.start()
 
@@ -177,7 +177,9 @@ def test_a_state_that_the_database_cannot_hold_is_told_all_the_same(bad: str) ->
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
-def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str) -> None:
+def test_an_artifact_that_the_database_cannot_hold_is_stored_without_what_it_cannot(
+    bad: str,
+) -> None:
     """A list of files, for instance, of which one has a name that is not UTF-8."""
     status = objects.get(parent=stored(group_of(1)))
 
@@ -215,7 +217,7 @@ def test_times_are_kept_to_the_microsecond() -> None:
 
 
 @pytest.mark.django_db
-def test_a_failure_in_a_transaction_skips_and_explains() -> None:
+def test_a_failure_in_a_transaction_skips_successors_and_stores_the_error() -> None:
     root = stored(nested())
     nodes = by_name(root)
     with transaction.atomic():
@@ -244,7 +246,7 @@ def test_a_failure_that_is_rolled_back_has_not_happened() -> None:
 
 
 @pytest.mark.django_db
-def test_a_deleted_workflow_takes_its_rows_along() -> None:
+def test_deleting_a_workflow_deletes_all_its_rows() -> None:
     root, other = stored(nested()), stored(nested())
     by_name(root)["0"].fail("It broke.")
 
@@ -254,7 +256,7 @@ def test_a_deleted_workflow_takes_its_rows_along() -> None:
     assert not UserTaskArtifact.objects.exists()
 
 
-def test_a_worker_keeps_its_connection_where_celery_is_told_to(postgres: str) -> None:
+def test_a_worker_keeps_its_connection_with_celery_db_reuse_max(postgres: str) -> None:
     connection.ensure_connection()
     before = connection.connection
     current_app.conf["CELERY_DB_REUSE_MAX"] = 10

@@ -57,7 +57,7 @@ def request(root: UserTaskStatus) -> int:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("act", [finish, fail])
-def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) -> None:
+def test_ending_a_task_of_a_workflow_that_is_being_deleted_raises_nothing(act: Act) -> None:
     for at in range(MANY):
         root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
@@ -70,7 +70,9 @@ def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) ->
 
 
 @pytest.mark.parametrize("act", [grow, leave, finish, fail, delete])
-def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server: str) -> None:
+def test_a_workflow_whose_tasks_go_on_meanwhile_is_deleted_as_a_whole(
+    act: Act, server: str
+) -> None:
     for at in range(MANY):
         root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
@@ -91,7 +93,7 @@ def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server
     pytest.fail("It had more statements than were tried.")
 
 
-def test_what_still_comes_after_the_end_does_not_keep_a_page_from_deleting(server: str) -> None:
+def test_late_events_do_not_keep_a_page_from_deleting_a_workflow(server: str) -> None:
     for at in range(MANY):
         root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]

@@ -160,24 +160,24 @@ def _id(pair: Pair) -> str:
 
 
 @pytest.mark.parametrize("pair", EVERYWHERE, ids=_id)
-def test_two_events_may_meet(server: str, pair: Pair) -> None:
+def test_two_events_at_once_leave_a_consistent_tree(server: str, pair: Pair) -> None:
     _meet(pair)
 
 
 @pytest.mark.parametrize("pair", ON_POSTGRESQL, ids=_id)
-def test_any_two_events_may_meet(postgres: str, pair: Pair) -> None:
+def test_any_two_events_at_once_leave_a_consistent_tree(postgres: str, pair: Pair) -> None:
     _meet(pair)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("pair", ON_ONE_CONNECTION, ids=_id)
-def test_an_event_may_come_between_the_statements_of_another(pair: Pair) -> None:
+def test_an_event_between_the_statements_of_another_leaves_a_consistent_tree(pair: Pair) -> None:
     _meet(pair, Between)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("how", [finish, fail, cancel, lose], ids=lambda act: act.__name__)
-def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
+def test_containers_made_ready_by_two_transactions_settle_after_the_commit(
     how: Act, django_capture_on_commit_callbacks: Callable[..., Any]
 ) -> None:
     tree = by_name(stored(group_of(2)))
@@ -192,7 +192,7 @@ def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_container_that_is_settled_while_all_is_canceled_is_announced_once() -> None:
+def test_a_container_that_settles_during_a_cancellation_sends_its_signal_once() -> None:
     """By the worker that has ended its last leaf just before."""
     for at in range(MANY):
         tree = by_name(stored(nested()))
@@ -213,7 +213,7 @@ def test_a_container_that_is_settled_while_all_is_canceled_is_announced_once() -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None:
+def test_outdated_sums_do_not_replace_those_of_a_settled_container() -> None:
     for at in range(MANY):
         tree = by_name(stored(nested()))
         for number in range(3):
@@ -230,7 +230,7 @@ def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None
     assert at > 1
 
 
-def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:
+def test_two_processes_that_count_at_once_leave_exact_sums(server: str) -> None:
     for at in range(MANY):
         tree = _tree(waiting=False)
         reached = interrupted(

@@ -558,7 +558,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_whatever_happens_the_tree_tells_the_truth() -> None:
+def test_any_sequence_of_events_keeps_all_invariants() -> None:
     examples = int(os.environ.get("HYPOTHESIS_EXAMPLES", 15))
     how = settings(max_examples=examples, stateful_step_count=20)
     run_state_machine_as_test(Machine, settings=how)
