@@ -1,4 +1,4 @@
-"""What tracking costs: this library beside django-user-tasks and Celery alone, in one run.
+"""The costs of tracking: this library beside django-user-tasks and Celery alone, in one run.
 
     make bench                            # everything, some 20 minutes
     make bench SCALE=0.1                  # a tenth of each size, for a first look

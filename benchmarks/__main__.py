@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: see the package."""
+"""The command ``python -m benchmarks``: see the package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REDIS = os.environ.setdefault("BENCH_REDIS_URL", "redis://127.0.0.1:6379/8")
 
 
 def services() -> dict[str, str]:
-    """The versions of the services; makes the database where it is missing."""
+    """Create the database if it is missing; return the versions of the services."""
     server, name = DATABASE.rsplit("/", 1)
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
@@ -42,7 +42,7 @@ def services() -> dict[str, str]:
 
 
 def commit_time(connection: psycopg.Connection) -> str:
-    """The median and the range of what waiting for the disk takes here."""
+    """Return the median and the range of the time that a durable commit takes, in ms."""
     found = []
     for _ in range(50):
         begin = time.perf_counter()
@@ -52,7 +52,7 @@ def commit_time(connection: psycopg.Connection) -> str:
 
 
 def main() -> None:
-    """Runs the rows that are asked for and writes what was found."""
+    """Run the rows that are asked for, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all if none is given")
     parser.add_argument("--scale", type=float, default=1.0)

@@ -1,4 +1,4 @@
-"""One run: the sides' processes, how large and how often, and what was found."""
+"""One run: the processes of the sides, sizes and rounds, and the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass
 class Bench:
-    """What rows work with."""
+    """The interface that rows measure through."""
 
     scale: float = 1.0
     rounds: int = 5
@@ -39,7 +39,7 @@ class Bench:
     _user_id: int = 0
 
     def side(self, name: str) -> Side:
-        """The process of a side."""
+        """Return the process of a side; start it if it is the first call."""
         if name not in self._sides:
             self._sides[name] = Side(name)
             self._user_id = self._sides[name].call("prepare")
@@ -47,28 +47,28 @@ class Bench:
         return self._sides[name]
 
     def fresh(self, name: str) -> Side:
-        """A new process of a side, whose memory nothing else has used; the caller closes it."""
+        """Start a new process of a side, for measures of memory; the caller closes it."""
         self.side(name)
         return Side(name)
 
     @property
     def user_id(self) -> int:
-        """Whose workflows all are."""
+        """The id of the user who owns all workflows."""
         self.side(OURS)
         return self._user_id
 
     def size(self, full: int, least: int = 10) -> int:
-        """As much as the scale says."""
+        """Return a size, scaled, but not below ``least``."""
         return max(least, round(full * self.scale))
 
     def at_full_size(self, met: bool) -> bool | None:
-        """Whether a target is met that is set for the full size: a smaller one does not say."""
+        """Return whether a target for the full size is met; None at a smaller scale."""
         return met if self.scale >= 1 else None
 
     def in_turns(
         self, call: Callable[[Side], Any], sides: Iterable[str] = SIDES, rounds: int | None = None
     ) -> dict[str, list[Any]]:
-        """What the call gives on each side, in rounds: one side after the other in each."""
+        """Make a call on each side, one after the other, in rounds; return the results by side."""
         found: dict[str, list[Any]] = {name: [] for name in sides}
         for _ in range(rounds or self.rounds):
             for name in found:
@@ -77,35 +77,35 @@ class Bench:
         return found
 
     def add(self, row: Row) -> None:
-        """Keeps a line, and shows it at once."""
+        """Keep a row, and print it."""
         self.rows.append(row)
         print(as_text(row), flush=True)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         for side in self._sides.values():
             side.close()
 
 
 def medians(found: dict[str, list[dict[str, float]]], what: str) -> dict[str, float]:
-    """The median of one of the things that were measured, for each side."""
+    """Return the median of one measure, for each side."""
     return {name: median([each[what] for each in given]) for name, given in found.items()}
 
 
 def ratio(row: Row, beside: float | None) -> str:
-    """Ours beside another."""
+    """Return our value relative to another side's, as text."""
     return f"{row.ours / beside:.2f}x" if beside else "-"
 
 
 def number(value: float | None) -> str:
-    """As many digits as tell something."""
+    """Return a number with as many digits as are significant."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def as_text(row: Row) -> str:
-    """One line for the terminal."""
+    """Return a row as one line for the terminal."""
     met = {True: "yes", False: "NO", None: ""}[row.met]
     return (
         f"{row.work:58s} {row.unit:>9s} {number(row.ours):>9s} {number(row.user_tasks):>9s} "

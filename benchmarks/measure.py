@@ -1,4 +1,4 @@
-"""Time, queries, memory; medians, growth."""
+"""Measures of time, queries and memory; medians; growth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.db.backends.signals import connection_created
 
 
 class Queries:
-    """Counts the statements that this process sends, on all its connections."""
+    """A counter of the statements that this process sends, on all its connections."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,7 +28,7 @@ class Queries:
         return execute(*args)
 
     def watch(self, connection: Any, **kwargs: Any) -> None:
-        """For each connection when it is made."""
+        """Count the statements of a new connection."""
         if self not in connection.execute_wrappers:
             connection.execute_wrappers.append(self)
 
@@ -51,7 +51,7 @@ psycopg.Cursor.copy = _counted(psycopg.Cursor.copy)  # type: ignore[method-assig
 
 
 def measured(call: Callable[[], Any]) -> dict[str, float]:
-    """What a call costs.
+    """Make a call and return its costs.
 
     Seconds, also of this process's processor, which other load on the machine does not change;
     queries; and the highest memory of the process so far, in MB.
@@ -68,12 +68,12 @@ def measured(call: Callable[[], Any]) -> dict[str, float]:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def exponent(costs: dict[int, float]) -> float:
-    """How cost grows with size, as a power of it: 1 is in proportion.
+    """Return the power of the size that a cost grows with: 1 is in proportion.
 
     The slope of the line through all points on logarithmic scales, without sizes below 100, where
     the fixed part is larger than what grows.

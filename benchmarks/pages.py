@@ -1,29 +1,40 @@
-"""What the status page of a workflow costs in a real browser, at 5, 500 and 10,000 tasks.
+"""Measure the status page of a workflow in a real browser, at 5, 500 and 10,000 tasks.
 
-    TEST_DATABASE_URL=postgres://... python benchmarks/pages.py [--minutes 10]
+    python -m benchmarks.pages [--minutes 10]
 
 For each size: the time to the first paint and the bytes of the page; then, while one task a second
 makes a step, the time and the bytes of each poll, and of polls when nothing has changed. At the
 end the largest page is left open for ``--minutes`` while it polls, and its memory is read: heap
 after a garbage collection, and nodes of the document. Prints medians and the worst. Needs the
-dependency group ``browser`` and Chromium. Makes and drops a database of its own.
+dependency group ``browser`` and Chromium. Makes and drops a test database beside the one in
+``BENCH_DATABASE_URL``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.pages_settings")
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
+#: Arguments of Chromium: without its sandbox, and quiet on the network.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-precise-memory-info",
+]
 #: Playwright's page, which is imported only where it is used.
 Page = Any
 
@@ -37,29 +48,67 @@ POLLS = """() => performance.getEntriesByType("resource")
     .map((entry) => [entry.responseEnd - entry.requestStart, entry.encodedBodySize])"""
 
 
-def told(label: str, values: list[float], unit: str) -> None:
-    """One line: the median and the worst."""
+def large(count: int, user: Any) -> Any:
+    """Store a mailing of ``count`` tasks: nearly half are done, some have failed, one runs."""
+    from django.utils.timezone import now
+
+    from user_workflows.lifecycle import steps
+    from user_workflows.models import UserTaskStatus
+    from user_workflows.phases import Phase
+    from user_workflows.testing import container, find_node, leaf, store_tree
+
+    mails = container("group", *(leaf(f"Mail {i}") for i in range(count)), name="Mail all")
+    plan = container("chain", leaf("Prepare"), mails, leaf("Report"), name="Newsletter")
+    root = store_tree(plan, user=user, action="mail", subject="SKY101")
+    find_node(root, "Prepare").succeed()
+    rows = UserTaskStatus.objects.filter(parent=find_node(root, "Mail all")).order_by("lft")
+    ended = list(rows.values_list("pk", flat=True))[: count * 46 // 100]
+    at = now() - timedelta(seconds=300)
+    for start in range(0, len(ended), 500):
+        UserTaskStatus.objects.filter(pk__in=ended[start : start + 500]).update(
+            phase=Phase.SUCCEEDED, state=Phase.SUCCEEDED.state, completed_steps=1,
+            started_at=at, settled_at=now(),
+        )  # fmt: skip
+    failed = UserTaskStatus.objects.filter(pk__in=ended[7::900])
+    failed.update(
+        phase=Phase.FAILED, state=Phase.FAILED.state, completed_steps=0, allow_failure=True
+    )
+    for task in failed:
+        task.add_artifact("Error", text="550 mailbox unavailable")
+    rows[count - 1].start()
+    steps.roll_up(root.tree_id, every=timedelta(0))
+    return UserTaskStatus.objects.get(pk=root.pk)
+
+
+def versions(html: str, what: str) -> str:
+    """Return the ``rows`` or ``parts`` of a page with their versions, as its script sends them."""
+    found = re.findall(rf'data-uw-{what}="(\w+)" data-uw-v="(\w+)"', html)
+    return ",".join(f"{name}.{version}" for name, version in found)
+
+
+def report(label: str, values: list[float], unit: str) -> None:
+    """Print the median and the worst value on one line."""
     if values:
         worst = max(values)
         print(f"  {label:<34} {statistics.median(values):9.1f} {unit}   worst {worst:9.1f} {unit}")
 
 
 def open_pages(page: Page, url: str, rounds: int) -> None:
-    """Loads a page several times over."""
+    """Load a page several times; print its times and sizes."""
     found = []
     for _ in range(rounds):
         page.goto(url)
         while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
             page.wait_for_timeout(50)
         found.append(page.evaluate(TIMES))
-    told("first paint", [each[0] for each in found], "ms")
-    told("of this, until the page was there", [each[1] for each in found], "ms")
-    told("page", [each[2] / 1000 for each in found], "kB")
+    report("first paint", [each[0] for each in found], "ms")
+    report("of this, until the page was there", [each[1] for each in found], "ms")
+    report("page", [each[2] / 1000 for each in found], "kB")
     print(f"  {'rows':<34} {page.locator('[data-uw-row]').count():9}")
 
 
 def polls(page: Page, seconds: int, change: Callable[[], None] | None = None) -> None:
-    """Watches the polls of an open page, with or without something to tell."""
+    """Watch the polls of an open page; with ``change`` there is something new each second."""
     page.evaluate("performance.clearResourceTimings()")
     for _ in range(seconds):
         if change:
@@ -67,28 +116,32 @@ def polls(page: Page, seconds: int, change: Callable[[], None] | None = None) ->
         page.wait_for_timeout(1000)
     found = page.evaluate(POLLS)
     what = "poll, one task changed" if change else "poll, nothing changed"
-    told(what, [each[0] for each in found], "ms")
-    told("", [each[1] / 1000 for each in found], "kB")
+    report(what, [each[0] for each in found], "ms")
+    report("", [each[1] / 1000 for each in found], "kB")
 
 
 def alone(client: Any, root: Any, change: Callable[[], None]) -> None:
-    """The same in the server's processor time, which does not depend on who else is at work."""
-    from tests.pages.reading import address, known
+    """Print the server's processor time of a page and of a poll, without a browser."""
+    from django.urls import reverse
 
-    html = client.get(address(root)).content.decode()
+    detail, changes = (
+        reverse(f"user_workflows:{name}", args=[root.uuid]) for name in ("detail", "changes")
+    )
+    html = client.get(detail).content.decode()
+    known = {"rows": versions(html, "row"), "parts": versions(html, "part")}
     times: dict[str, list[float]] = {"page": [], "poll": []}
     for _ in range(15):
         change()
-        for name, query in (("page", {}), ("poll", known(html))):
+        for name, url, query in (("page", detail, {}), ("poll", changes, known)):
             begin = time.thread_time()
-            client.get(address(root, "changes" if query else "detail"), query)
+            client.get(url, query)
             times[name].append(1000 * (time.thread_time() - begin))
-    told("processor time of a page", times["page"], "ms")
-    told("processor time of a poll", times["poll"], "ms")
+    report("processor time of a page", times["page"], "ms")
+    report("processor time of a poll", times["poll"], "ms")
 
 
 def memory(page: Page, minutes: float, change: Callable[[], None]) -> None:
-    """Leaves a page open while it polls."""
+    """Leave a page open while it polls; print its memory before and after."""
     session = page.context.new_cdp_session(page)
 
     def now(label: str) -> None:
@@ -106,7 +159,7 @@ def memory(page: Page, minutes: float, change: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """Serves the pages from a thread, with Chromium before it."""
+    """Serve the pages from a thread to Chromium, and print what they cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seconds", type=int, default=20, help="how long polls are watched")
@@ -116,6 +169,7 @@ def main() -> None:
     import django
 
     django.setup()
+    from django.contrib.auth import get_user_model
     from django.contrib.staticfiles.handlers import StaticFilesHandler
     from django.db import connection
     from django.db.models import F
@@ -125,9 +179,6 @@ def main() -> None:
     from django.utils.timezone import now
     from playwright.sync_api import sync_playwright
 
-    from tests.browser.conftest import ARGUMENTS
-    from tests.helpers import a_user
-    from tests.pages.scenes import large
     from user_workflows.models import UserTaskStatus
     from user_workflows.phases import Phase
 
@@ -139,18 +190,19 @@ def main() -> None:
     server.is_ready.wait()
     try:
         client = Client()
-        client.force_login(a_user())
+        user = get_user_model().objects.create_user("bench")
+        client.force_login(user)
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(
                 executable_path=os.environ.get("TEST_CHROMIUM", "/usr/bin/chromium"),
-                args=[*ARGUMENTS, "--enable-precise-memory-info"],
+                args=ARGUMENTS,
             )
             context = chromium.new_context(viewport={"width": 1280, "height": 900})
             base = f"http://127.0.0.1:{server.port}"
             cookie = client.cookies["sessionid"].value
             context.add_cookies([{"name": "sessionid", "value": cookie, "url": base}])
             for size in (5, 500, 10_000):
-                root = large(count=size)
+                root = large(size, user)
                 page = context.new_page()
                 print(f"{size:,} tasks on {connection.vendor}")
                 open_pages(page, base + root.get_absolute_url(), options.rounds)

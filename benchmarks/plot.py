@@ -9,7 +9,7 @@ COLOURS = ("#1f77b4", "#d62728", "#555555", "#2ca02c")
 
 
 def plot(curves: dict[str, dict[int, float]]) -> str:
-    """Milliseconds over the number of tasks; a line for each curve."""
+    """Return an SVG of milliseconds over the number of tasks, with a line for each curve."""
     sizes = [n for points in curves.values() for n in points]
     costs = [cost for points in curves.values() for cost in points.values()]
     x0, x1 = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))

@@ -19,7 +19,7 @@ LIMIT = 1200
 
 
 class Side:
-    """A process in which one side is installed; what it can do stands in ``benchmarks.sides``."""
+    """A process in which one side is installed; its functions are in ``benchmarks.sides``."""
 
     def __init__(self, name: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -30,16 +30,16 @@ class Side:
         there.close()
 
     def call(self, function: str, *args: Any) -> Any:
-        """What a function of the side's module returns; raises what it raised, as text."""
+        """Call a function of the side's module; return its result or raise its traceback."""
         self.begin(function, *args)
         return self.end()
 
     def begin(self, function: str, *args: Any) -> None:
-        """Makes the call without waiting for it."""
+        """Make the call without waiting for its result."""
         self._pipe.send((function, args))
 
     def end(self) -> Any:
-        """Waits for the call that was begun."""
+        """Wait for the call that was begun; return its result."""
         if not self._pipe.poll(LIMIT):
             raise RuntimeError(f"{self.name}: no answer within {LIMIT} s")
         failed, value = self._pipe.recv()
@@ -48,7 +48,7 @@ class Side:
         return value
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._pipe.close()
         self._process.join(10)
         if self._process.is_alive():
@@ -98,7 +98,7 @@ class Worker:
         self.pid = self._process.pid
 
     def close(self) -> None:
-        """Ends the worker, warmly."""
+        """Shut the worker down warmly."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(20)

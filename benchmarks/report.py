@@ -1,4 +1,4 @@
-"""What a run leaves: a table, JSON, and a plot of how costs grow."""
+"""The output of a run: a table, JSON, and a plot of how costs grow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("Django", "celery", "django-mptt", "django-user-tasks", "psycopg", "
 
 
 def circumstances(bench: Bench, services: dict[str, str]) -> dict[str, Any]:
-    """With what, and when, it was measured."""
+    """Return the date, the scale and all versions of a run."""
     return {
         "date": date.today().isoformat(),
         "scale": bench.scale,
@@ -29,7 +29,7 @@ def circumstances(bench: Bench, services: dict[str, str]) -> dict[str, Any]:
 
 
 def table(bench: Bench) -> str:
-    """As Markdown."""
+    """Return the rows as a table in Markdown."""
     lines = [
         "| work | unit | ours | django-user-tasks | Celery | beside Celery "
         "| beside django-user-tasks | target | met | |",
@@ -46,7 +46,7 @@ def table(bench: Bench) -> str:
 
 
 def write(bench: Bench, services: dict[str, str], directory: Path) -> None:
-    """Everything into files."""
+    """Write the results into files."""
     directory.mkdir(parents=True, exist_ok=True)
     found = {
         "circumstances": circumstances(bench, services),

@@ -1,4 +1,4 @@
-"""Django settings of one side; which side, and where its services are, says the environment.
+"""Django settings of one side; the environment gives the side and its services.
 
 ``BENCH_SIDE``          ``ours``, ``user_tasks`` or ``plain``
 ``BENCH_DATABASE_URL``  of PostgreSQL; the database is made if it is missing
@@ -11,18 +11,25 @@
 """
 
 import os
-
-from tests.settings import database
+from urllib.parse import unquote, urlsplit
 
 SIDE = os.environ.get("BENCH_SIDE", "ours")
 APPS = {"ours": ["mptt", "user_workflows"], "user_tasks": ["user_tasks"], "plain": []}
 
 SECRET_KEY = "benchmarks"
 USE_TZ = True
+_database = urlsplit(
+    os.environ.get("BENCH_DATABASE_URL", "postgres://postgres:postgres@127.0.0.1:5432/uw_bench")
+)
 DATABASES = {
-    "default": database(
-        os.environ.get("BENCH_DATABASE_URL", "postgres://postgres:postgres@127.0.0.1:5432/uw_bench")
-    )
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(_database.path[1:]),
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "HOST": _database.hostname or "",
+        "PORT": _database.port or "",
+    }
 }
 if not os.environ.get("BENCH_DURABLE"):
     DATABASES["default"]["OPTIONS"] = {"options": "-c synchronous_commit=off"}

@@ -1,4 +1,4 @@
-"""Many workflows at once, for minutes: does anything fail, grow, get lost or stay open?
+"""A soak: many workflows at once, for minutes, of which none may fail, get lost or stay open.
 
     python -m benchmarks.soak [--minutes 5] [--workflows 500]
 
@@ -44,13 +44,13 @@ CANCELED = ("TaskCanceledException", "TaskRevokedError")
 
 
 def submit(user: Any) -> None:
-    """A workflow of 20 tasks: one, then 18 at once, then one with what they gave."""
+    """Submit a workflow of 20 tasks: one, then a chord of 18 and its body."""
     step = tasks.work.si(user.pk, 3)
     workflow(chain(step, chord([step] * 18, step)), user=user, name="soak").delay()
 
 
 def memory(pids: list[int]) -> float:
-    """MB of these processes and of those that they have forked."""
+    """Return the memory of these processes and of their children, in MB."""
     found = 0.0
     for pid in pids:
         family = [pid]
@@ -63,7 +63,7 @@ def memory(pids: list[int]) -> float:
 
 
 def connections() -> int:
-    """To this database, but for our own."""
+    """Return the number of connections to this database other than our own."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity "
@@ -73,7 +73,7 @@ def connections() -> int:
 
 
 def minute(pids: list[int]) -> tuple[int, float]:
-    """Says how the last one was; the tasks that ended in it, and the median of their seconds."""
+    """Print the last minute; return the tasks that ended in it, and the median of their seconds."""
     leaves = objects.filter(node_type="task", settled_at__gte=now() - timedelta(minutes=1))
     ended = [
         (end - start).total_seconds()
@@ -91,14 +91,14 @@ def minute(pids: list[int]) -> tuple[int, float]:
 
 
 def faults() -> list[str]:
-    """What is wrong with what is stored."""
+    """Return the faults of all stored workflows."""
     found = [f"{node} is open" for node in objects.filter(settled_at__isnull=True)[:20]]
     done = objects.filter(phase="SUCCEEDED").exclude(completed_steps=F("total_steps"))
     found += [f"{node}: {node.completed_steps} of {node.total_steps} steps" for node in done[:20]]
     failed = objects.filter(phase__in=("FAILED", "PARTIAL"))
     found += [f"{node} has failed" for node in failed[:20]]
     unsent = objects.roots().filter(finished_sent_at__isnull=True)
-    found += [f"{node}: nobody was told" for node in unsent[:20]]
+    found += [f"{node}: its signal was not sent" for node in unsent[:20]]
     for root in objects.roots():
         tree = root.tree()
         if (tree.completed_steps, tree.total_steps) != (root.completed_steps, root.total_steps):
@@ -108,7 +108,7 @@ def faults() -> list[str]:
 
 
 def run(minutes: float, workflows: int, log: Path) -> list[str]:
-    """The whole of it; what did not hold."""
+    """Run the soak; return everything that failed."""
     user = ours._user(ours.prepare())
     ours.clear()
     for _ in range(workflows):
@@ -144,7 +144,7 @@ def run(minutes: float, workflows: int, log: Path) -> list[str]:
 
 
 def main() -> None:
-    """Runs it and says what was found."""
+    """Run the soak and print its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--workflows", type=int, default=500)

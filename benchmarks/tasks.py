@@ -22,14 +22,14 @@ else:
 
 @shared_task(base=Base, bind=True)
 def step(self: Any, user_id: int, seconds: float = 0) -> None:
-    """Work of a given length; by default none at all."""
+    """Work for some seconds; by default not at all."""
     if seconds:
         time.sleep(seconds)
 
 
 @shared_task(base=Base, bind=True)
 def count(self: Any, user_id: int, times: int) -> float:
-    """Counts steps one by one, in the side's own way; says how many seconds that took."""
+    """Count steps one by one, in the side's own way; return the seconds that it took."""
     if settings.SIDE == "plain":
 
         def increment(done: int) -> None:
@@ -48,7 +48,7 @@ def count(self: Any, user_id: int, times: int) -> float:
 
 @shared_task(base=Base, bind=True)
 def track(self: Any, user_id: int, items: int) -> float:
-    """Goes through items, on our side with ``self.track``; says how many seconds that took."""
+    """Iterate over items, on our side with ``self.track``; return the seconds that it took."""
     tracked = self.track(range(items)) if settings.SIDE == "ours" else range(items)
     begin = time.perf_counter()
     for _ in tracked:
@@ -58,7 +58,7 @@ def track(self: Any, user_id: int, items: int) -> float:
 
 @shared_task(base=Base, bind=True)
 def work(self: Any, user_id: int, steps: int) -> None:
-    """Steps that are counted, of 10 ms each; on our side only."""
+    """Count steps of 10 ms each; on our side only."""
     for _ in self.track(range(steps)):
         time.sleep(0.01)
 
@@ -68,14 +68,14 @@ def work(self: Any, user_id: int, steps: int) -> None:
 
 @shared_task
 def hold(key: str) -> None:
-    """Keeps the worker until everything that is to be measured stands in its queue."""
+    """Keep the worker waiting until everything that is to be measured is in its queue."""
     current_app.backend.client.blpop(key, timeout=120)
     measure.QUERIES.count, measure.QUERIES.cpu = 0, time.process_time()
 
 
 @shared_task
 def mark(key: str) -> None:
-    """Comes after it: says when, and what the process has used by now."""
+    """Report the time, and the costs of the process since ``hold``."""
     used = {
         "at": time.time(),
         "cpu": time.process_time() - measure.QUERIES.cpu,
@@ -87,4 +87,4 @@ def mark(key: str) -> None:
 
 @shared_task
 def plain() -> None:
-    """A task that nobody tracks, on any side."""
+    """Do nothing; no side tracks this task."""

@@ -1,4 +1,4 @@
-"""The REST API of the side, where it has one."""
+"""The URLs of the side's REST API, if it has one."""
 
 from importlib import import_module
 

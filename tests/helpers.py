@@ -1,37 +1,34 @@
-"""What several parts of the test suite share."""
+"""Helpers that several parts of the test suite share; see also ``user_workflows.testing``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 from celery import current_app
 from celery.app.trace import trace_task
-from celery.signals import after_task_publish
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from user_workflows import user_task_stopped, workflow_finished
 from user_workflows.models import UserTaskStatus
-from user_workflows.phases import NodeType, Phase
+from user_workflows.phases import Phase
 from user_workflows.planning.plan import PlanNode
-from user_workflows.queues.celery import submission
 from user_workflows.queues.celery.context import HEADER, WHOLE
+from user_workflows.testing import store_tree
 
 _FRAME = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "SET SESSION")
 
 
 def a_user(name: str = "learner") -> Any:
-    """A saved user of this name."""
+    """Return the user of this name; create it if there is none."""
     return get_user_model().objects.get_or_create(username=name)[0]
 
 
 def assert_tree_is_sound(tree_id: int) -> None:
-    """The bounds of one tree say what its ``parent`` columns say; found apart from ``faults``.
+    """Check the bounds of a tree against its ``parent`` columns, apart from ``find_faults()``.
 
     Reading the bounds in ascending order as opening and closing brackets has to give back each
     node's parent and level, with no bracket left over or used twice.
@@ -64,7 +61,7 @@ def assert_tree_is_sound(tree_id: int) -> None:
 
 @contextmanager
 def queries(count: int | None = None) -> Iterator[list[str]]:
-    """Collects the SQL that is run, without its frame; says if it was not ``count`` queries."""
+    """Collect the SQL that is run, without transactions; fail if it is not ``count`` queries."""
     collected: list[str] = []
     with CaptureQueriesContext(connection) as context:
         yield collected
@@ -75,7 +72,7 @@ def queries(count: int | None = None) -> Iterator[list[str]]:
 
 @contextmanager
 def signals() -> Iterator[dict[str, list[Any]]]:
-    """Collects what is announced: ``stopped`` node keys in order, ``finished`` with verdicts."""
+    """Collect what signals are sent: ``stopped`` node keys in order, ``finished`` with verdicts."""
     heard: dict[str, list[Any]] = {"stopped": [], "finished": []}
 
     def stopped(sender: Any, status: UserTaskStatus, **kwargs: Any) -> None:
@@ -96,88 +93,32 @@ def signals() -> Iterator[dict[str, list[Any]]]:
 # -- trees without Celery -------------------------------------------------------------------------
 
 
-def leaf(name: str, **options: Any) -> PlanNode:
-    """A planned task that is called ``name``, in its task id too."""
-    options.setdefault("total_steps", 1)
-    task_id = options.pop("task_id", name)
-    return PlanNode(NodeType.TASK, task_id, name=name, task_class="t", **options)
-
-
-def node(kind: str, *children: PlanNode, name: str = "", **options: Any) -> PlanNode:
-    """A planned chain, group, chord or link; named after its kind and members unless told."""
-    name = name or f"{kind}({','.join(child.name for child in children)})"
-    return PlanNode(
-        NodeType(kind),
-        str(uuid4()),
-        name=name,
-        task_class=f"celery.{kind}",
-        children=list(children),
-        total_steps=sum(child.total_steps for child in children),
-        **options,
-    )
-
-
 def stored(plan: PlanNode) -> dict[str, UserTaskStatus]:
-    """Stores a plan made by ``leaf`` and ``node``; gives all its nodes by name."""
-    root = submission.store_plan(plan, user_id=a_user().pk)
+    """Store a plan; return all its nodes by name."""
+    root = store_tree(plan, user=a_user())
     return {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.tree_id)}
 
 
 def phases(tree_id: int) -> dict[str, str]:
-    """The phase of each node of a tree, by name."""
+    """Return the phase of each node of a tree, by name."""
     found = UserTaskStatus.objects.filter(tree_id=tree_id).values_list("name", "phase")
     return {name: str(phase) for name, phase in found}
 
 
-# -- workers without a worker ---------------------------------------------------------------------
-
-
-class Broker:
-    """The messages that are sent while it is listening, and a worker for them."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[dict[str, Any], Any]] = []
-        self.headers: list[dict[str, Any]] = []
-        """Those of all messages so far."""
-
-    def take(self, headers: Any = None, body: Any = None, **kwargs: Any) -> None:
-        """A message has been sent."""
-        self.messages.append(json.loads(json.dumps((headers, body), default=str)))
-        self.headers.append(headers)
-
-    def deliver(self) -> None:
-        """All messages, one after the other, and those that come of them."""
-        while self.messages:
-            headers, (args, kwargs, embedded) = self.messages.pop(0)
-            request = {**headers, **embedded, "args": args, "kwargs": kwargs, "is_eager": False}
-            trace_task(
-                current_app.tasks[headers["task"]],
-                headers["id"],
-                args,
-                kwargs,
-                {**request, "delivery_info": {}},
-                app=current_app._get_current_object(),
-            )
-
-
-@contextmanager
-def broker() -> Iterator[Broker]:
-    """A broker with a worker that waits until it is told to work."""
-    listening = Broker()
-    after_task_publish.connect(listening.take)
-    yield listening
-    after_task_publish.disconnect(listening.take)
-    current_app.control.purge()
+# -- single messages ------------------------------------------------------------------------------
 
 
 def work(root: UserTaskStatus, name: str, **request: Any) -> Any:
-    """A worker gets the message of a task, as it was sent: Celery's own tracer runs it."""
+    """Have Celery's tracer run a task of a tree by its message, as a worker does.
+
+    Unlike ``manual_worker()``, again and again, and with any change of the ``request``.
+    """
     row = UserTaskStatus.objects.get(tree_id=root.tree_id, name=name)
     return deliver(row.task_class, row.task_id, name, root, **request)
 
 
 def deliver(task_class: str, task_id: str, tag: str, root: UserTaskStatus, **request: Any) -> Any:
-    """A worker gets a message, be it of a task that has a node or not."""
+    """Have Celery's tracer run a message, of a task that has a node or not."""
     headers = {HEADER: root.tree_id, WHOLE: True}
     context = {"id": task_id, "retries": 0, "is_eager": False, "delivery_info": {}, **headers}
     called = current_app.tasks[task_class]

@@ -1,7 +1,7 @@
 """Django settings of the test suite; environment variables choose the services.
 
-``TEST_DATABASE_URL``    ``sqlite://`` (in memory), ``sqlite:////path``, ``postgres://...``,
-                         ``mysql://...`` (MariaDB)
+``TEST_DATABASE_URL``    ``sqlite://`` (a temporary file: see ``tests/conftest.py``),
+                         ``sqlite:////path``, ``postgres://...``, ``mysql://...`` (MariaDB)
 ``TEST_BROKER_URL``      Celery's broker, ``memory://`` unless given
 ``TEST_RESULT_BACKEND``  Celery's result backend, ``cache+memory://`` unless given
 """
@@ -21,13 +21,14 @@ def database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     name = unquote(parts.path[1:])
     if parts.scheme == "sqlite":
-        options = {"transaction_mode": "IMMEDIATE", "timeout": 20}
-        if name:
-            options["init_command"] = "PRAGMA journal_mode=WAL"
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": name or ":memory:",
-            "OPTIONS": options,
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+            },
             "TEST": {"NAME": name or None},
         }
     engine = {"postgres": "postgresql", "mysql": "mysql"}[parts.scheme]

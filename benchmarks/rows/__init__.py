@@ -1,1 +1,1 @@
-"""What is measured; one module for each kind of work, each with a ``run``."""
+"""The measures; one module for each kind of work, each with a ``run``."""

@@ -1,4 +1,4 @@
-"""Eight processes that end the leaves of one tree at once: the completion path alone."""
+"""The completion path alone: eight processes that end the leaves of one tree at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROCESSES = 8
 
 
 def run(bench: Bench) -> None:
-    """The last of them settles the containers; how often, the signals say."""
+    """Measure it with and without a receiver of signals, which counts how often nodes settle."""
     size = bench.size(1600, 160)
     crews = {name: [bench.fresh(name) for _ in range(PROCESSES)] for name in (OURS, USER_TASKS)}
     try:

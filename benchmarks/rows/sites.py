@@ -1,4 +1,4 @@
-"""Lists and purging on a site of 10,000 workflows; and how all that grows with the site."""
+"""Lists and purging on a site of 10,000 workflows, and how costs grow with the site."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..measure import median
 
 
 def run(bench: Bench) -> None:
-    """Workflows of 20 nodes."""
+    """Measure lists and a purge of workflows of 20 nodes, then their growth."""
     _list_and_purge(bench, bench.size(10_000, 200))
     _grow(bench, 1000, bench.size(100_000, 2000))
 

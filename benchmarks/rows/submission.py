@@ -10,7 +10,7 @@ REPEATED = 10_000
 
 
 def run(bench: Bench) -> None:
-    """From 10 tasks to 100,000; django-user-tasks only as long as it takes seconds."""
+    """Publish chords of 10 to 100,000 tasks; with django-user-tasks only small ones."""
     for size in (10, 100, 1000, 10_000, 100_000):
         if size > 10_000 * bench.scale:
             _once(bench, size)

@@ -1,4 +1,4 @@
-"""Reading a whole tree, canceling one."""
+"""Reading a whole tree, and canceling one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..measure import median
 
 
 def run(bench: Bench) -> None:
-    """Both as large as they get."""
+    """Measure both at their largest size."""
     size = bench.size(10_000)
     found = bench.in_turns(lambda side: side.call("read", size, bench.user_id), (OURS, USER_TASKS))
     times, queries = medians(found, "seconds"), medians(found, "queries")

@@ -1,4 +1,4 @@
-"""What tracking adds to a task in a worker; progress, as tasks report it."""
+"""The cost that tracking adds to a task in a worker, and that of progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REGIMES = ((None, "connections closed by Celery"), (100_000, "connections kept")
 
 
 def run(bench: Bench) -> None:
-    """With workers of one process, on all sides at once, of which one works at a time."""
+    """Measure with one worker of one process for each side, of which one works at a time."""
     for keep, regime in REGIMES:
         workers = [Worker(name, keep=keep) for name in SIDES]
         try:

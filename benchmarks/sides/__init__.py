@@ -1,1 +1,1 @@
-"""What each side does, under the same names: the functions that ``Side.call`` finds."""
+"""The functions of each side, under the same names: those that ``Side.call`` finds."""

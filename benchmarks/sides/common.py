@@ -1,4 +1,4 @@
-"""What all sides share: the database, whom it is done for, and waiting for a worker."""
+"""Functions that all sides share: the database, the user, canvases, waiting for a worker."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..measure import measured
 
 
 def prepare() -> int:
-    """Makes the side's tables, and the user whose id is returned."""
+    """Create the side's tables, and the user whose id is returned."""
     call_command("migrate", verbosity=0)
     user, _ = get_user_model().objects.get_or_create(username="bench")
     return int(user.pk)
 
 
 def empty(*tables: str) -> None:
-    """Deletes all rows of these tables, and all messages of the side."""
+    """Delete all rows of these tables, and all messages of the side."""
     if tables:
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
@@ -35,31 +35,31 @@ def empty(*tables: str) -> None:
 
 
 def analyze(table: str) -> None:
-    """Brings the planner's statistics up to date, as autovacuum does on a site."""
+    """Update the planner's statistics, as autovacuum does on a site."""
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM ANALYZE {table}")
 
 
 def plain(size: int) -> dict[str, float]:
-    """Publishes tasks that are not tracked, one by one."""
+    """Publish tasks that are not tracked, one by one."""
     return measured(lambda: [tasks.plain.delay() for _ in range(size)])
 
 
 def chord_of(size: int, user_id: int) -> Any:
-    """A chord of as many tasks; not measured."""
+    """Return a chord of ``size`` tasks."""
     header = [tasks.step.si(user_id) for _ in range(size)]
     return chord(header, tasks.step.si(user_id))
 
 
 def group_of(size: int, user_id: int, seconds: float = 0) -> Any:
-    """A group of as many tasks; not measured."""
+    """Return a group of ``size`` tasks."""
     return group([tasks.step.si(user_id, seconds) for _ in range(size)])
 
 
 def drained(send: Callable[[], Any]) -> dict[str, float]:
-    """What a worker with one process needs for all that ``send`` publishes.
+    """Measure what a worker with one process needs for all that ``send`` publishes.
 
-    It is held until all stands in the queue, so that publishing is not measured.
+    The worker is held until all messages are in the queue, so that publishing is not measured.
     """
     client = current_app.backend.client
     start, end = uuid4().hex, uuid4().hex
@@ -76,20 +76,20 @@ def drained(send: Callable[[], Any]) -> dict[str, float]:
 
 
 def in_worker(result: Any) -> Any:
-    """What a task has returned, when its end has been recorded as well."""
+    """Wait until the end of a task is recorded; return its result."""
     returned = result.get(timeout=600)
     time.sleep(0.2)
     return returned
 
 
 def rows(statement: str) -> None:
-    """Runs a statement that makes rows."""
+    """Run a statement that inserts rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement)
 
 
 def client() -> Any:
-    """A client of the REST API; imported here, since who only publishes does without."""
+    """Return a client of the REST API, which only this function imports."""
     from rest_framework.test import APIClient
 
     return APIClient()

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from celery import current_app
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.utils.timezone import now
 
-from tests.integration.planned import container, leaf
 from user_workflows import user_task_stopped
 from user_workflows.canvas import chord, workflow
 from user_workflows.lifecycle import progress as writing
@@ -21,7 +22,9 @@ from user_workflows.maintenance import deletion
 from user_workflows.maintenance.deletion import BATCH_SIZE
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
-from user_workflows.queues.celery import submission
+from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf, store_tree
+from user_workflows.tree import integrity
 
 from .. import tasks
 from ..measure import measured
@@ -33,12 +36,12 @@ objects = UserTaskStatus.objects
 
 
 def clear() -> None:
-    """Nothing of an earlier measurement is left."""
+    """Delete what earlier measurements have left."""
     common.empty(TABLE)
 
 
 def publish(size: int, user_id: int) -> dict[str, float]:
-    """Publishes a chord."""
+    """Publish a chord."""
     canvas, user = common.chord_of(size, user_id), _user(user_id)
     return measured(lambda: workflow(canvas, user=user).delay())
 
@@ -48,33 +51,31 @@ def _user(user_id: int) -> Any:
 
 
 def drain(size: int, user_id: int, seconds: float = 0) -> dict[str, float]:
-    """Has a worker run a group."""
+    """Have a worker run a group."""
     flow = workflow(common.group_of(size, user_id, seconds), user=_user(user_id))
     return common.drained(flow.delay)
 
 
 def increments(times: int, user_id: int) -> float:
-    """Counts in a worker, on a task two levels down."""
+    """Count steps in a worker, on a task two levels down."""
     canvas = chord([tasks.count.si(user_id, times)], tasks.step.si(user_id))
     root = workflow(canvas, user=_user(user_id)).delay()
     return float(common.in_worker(root.result.parent.results[0]))
 
 
 def tracking(items: int, user_id: int) -> float:
-    """Goes through items in a worker."""
+    """Iterate over items in a worker."""
     root = workflow(tasks.track.si(user_id, items), user=_user(user_id)).delay()
     return float(common.in_worker(root.result))
 
 
 def _stored(size: int, user_id: int) -> UserTaskStatus:
-    header = container(NodeType.GROUP, "group", [leaf("step") for _ in range(size)])
-    return submission.store_plan(
-        container(NodeType.CHORD, "chord", [header, leaf("body")]), user_id=user_id
-    )
+    header = container("group", *(leaf("step") for _ in range(size)), name="group")
+    return store_tree(container("chord", header, leaf("body"), name="chord"), user=_user(user_id))
 
 
 def leaves(size: int, user_id: int) -> list[int]:
-    """The leaves of a stored chord whose tasks are running."""
+    """Store a chord whose tasks are running; return the keys of its leaves."""
     tree = objects.filter(tree_id=_stored(size, user_id).pk)
     tree.exclude(name="body").update(phase=Phase.RUNNING, state=Phase.RUNNING.state)
     return list(tree.filter(name="step").order_by("lft").values_list("pk", flat=True))
@@ -84,14 +85,14 @@ _mine: list[UserTaskStatus] = []
 
 
 def take(pks: list[int]) -> None:
-    """Reads the leaves that this process will end."""
+    """Read the leaves that this process will end."""
     _mine[:] = objects.filter(pk__in=pks)
 
 
 def settle(at: float, announced: bool) -> dict[str, Any]:
-    """Ends them as a worker does, from a moment that all agree on; how often each was.
+    """End the leaves as a worker does, from the moment ``at``; return how often each was ended.
 
-    ``announced``: somebody listens, and counts also the containers that this process has settled.
+    With ``announced``, a receiver also counts the containers that this process has settled.
     """
     sent: Counter[int] = Counter()
 
@@ -107,15 +108,47 @@ def settle(at: float, announced: bool) -> dict[str, Any]:
     return {"end": end, "won": dict(sent if announced else Counter(won))}
 
 
+def spawn(at: float, pks: list[int], seconds: float) -> tuple[int, float]:
+    """Attach spawned tasks to these leaves in turns; return how many, and in how many seconds."""
+    leaves = list(objects.filter(pk__in=pks))
+    time.sleep(max(0.0, at - time.time()))
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        spawning.attach_subtree(leaves[done % len(leaves)], leaf("sent"))
+        done += 1
+    return done, time.perf_counter() - begin
+
+
+def insert_rows(at: float, pks: list[int], seconds: float) -> tuple[int, float]:
+    """Insert rows that are in no tree; return how many, and in how many seconds."""
+    user_id = objects.values_list("user_id", flat=True).get(pk=pks[0])
+    time.sleep(max(0.0, at - time.time()))
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        row = UserTaskStatus(
+            user_id=user_id, task_id=str(uuid4()), name="sent", total_steps=1,
+            tree_id=0, lft=1, rght=2, level=0,
+        )  # fmt: skip
+        with transaction.atomic():
+            objects.bulk_create([row])
+        done += 1
+    return done, time.perf_counter() - begin
+
+
+def faults() -> list[str]:
+    """Return the faults of the bounds of all workflows."""
+    return [fault for root in objects.roots() for fault in integrity.find_faults(root.pk)]
+
+
 def read(size: int, user_id: int) -> dict[str, float]:
-    """Reads a tree, nested, with live sums; not for the first time."""
+    """Read a tree, nested, with live sums, for the second time."""
     root = _stored(size, user_id)
     root.tree()
     return measured(root.tree)
 
 
 def site(workflows: int, user_ids: list[int]) -> None:
-    """Fills the table with workflows of 20 nodes, owned in turns; one of ten is not settled."""
+    """Fill the table with workflows of 20 nodes, owned in turns; one of ten is not settled."""
     owners = f"(ARRAY{user_ids})[1 + mod(n / 20, {len(user_ids)})]"
     is_open = "mod(n / 20, 10) = 0"
     common.rows(
@@ -145,13 +178,13 @@ def site(workflows: int, user_ids: list[int]) -> None:
 
 
 def listing(user_id: int) -> dict[str, float]:
-    """The queries of a list of 50 workflows."""
+    """Query a list of 50 workflows."""
     newest = objects.roots().for_user(_user(user_id)).order_by("-created", "-pk")
     return measured(lambda: list(newest[:50]))
 
 
 def rendered(user_id: int) -> dict[str, float]:
-    """The same over HTTP."""
+    """Render a list of 50 workflows in the REST API."""
     client = common.client()
     client.force_authenticate(_user(user_id))
     client.get("/tasks/")
@@ -159,7 +192,7 @@ def rendered(user_id: int) -> dict[str, float]:
 
 
 def detail(user_id: int) -> dict[str, float]:
-    """One workflow over HTTP, with sums as of now."""
+    """Render one workflow in the REST API, with live sums."""
     client = common.client()
     client.force_authenticate(_user(user_id))
     uuid = objects.filter(user_id=user_id, parent=None).values_list("uuid", flat=True)[0]
@@ -168,7 +201,7 @@ def detail(user_id: int) -> dict[str, float]:
 
 
 def cancel(size: int, user_id: int) -> dict[str, float]:
-    """Cancels a group that waits; how many messages the workers got."""
+    """Cancel a group that waits; count the broadcasts to the workers."""
     root = workflow(common.group_of(size, user_id), user=_user(user_id)).delay()
     status = objects.get(pk=root.pk)
     sent, broadcast = [], current_app.control.broadcast
@@ -181,14 +214,14 @@ def cancel(size: int, user_id: int) -> dict[str, float]:
 
 
 def cancel_open(user_id: int) -> dict[str, float]:
-    """Cancels one of a site's open workflows."""
+    """Cancel one of a site's open workflows."""
     root = objects.active().filter(user_id=user_id, parent=None).order_by("pk").first()
     assert root is not None
     return measured(root.cancel)
 
 
 def progress(times: int, user_id: int) -> dict[str, float]:
-    """Progress of a running leaf, as a worker writes it: with the roll-up of its tree."""
+    """Write progress of a running leaf as a worker does, with the roll-up of its tree."""
     tree_id = objects.active().filter(user_id=user_id, parent=None).latest("pk").pk
     node = objects.filter(tree_id=tree_id, node_type=NodeType.TASK).order_by("lft").first()
     run = Execution(node, 1, buffered=True)
@@ -203,8 +236,8 @@ def progress(times: int, user_id: int) -> dict[str, float]:
 
 
 def longest_progress(seconds_idle: float, user_id: int) -> float:
-    """The longest that one write of progress takes, until nobody has purged for a while."""
-    root = submission.store_plan(container(NodeType.GROUP, "beside", [leaf("s")]), user_id=user_id)
+    """Write progress again and again for some seconds; return the longest time of one write."""
+    root = store_tree(container("group", leaf("s"), name="beside"), user=_user(user_id))
     node = objects.get(parent=root)
     longest, until = 0.0, time.perf_counter() + seconds_idle
     while time.perf_counter() < until:
@@ -216,17 +249,17 @@ def longest_progress(seconds_idle: float, user_id: int) -> float:
 
 
 def purge(workflows: int) -> dict[str, float]:
-    """Deletes all workflows of a site that are older than 30 days."""
+    """Delete all workflows of a site that are older than 30 days."""
     return measured(lambda: list(deletion.purge(now() - timedelta(days=30))))
 
 
 def purge_some(workflows: int) -> dict[str, float]:
-    """Deletes as many; what one of them took."""
+    """Delete one batch of workflows; return the time for each."""
     used = measured(lambda: next(deletion.purge(now() - timedelta(days=30))))
     return {**used, "seconds": used["seconds"] / BATCH_SIZE * 1000}
 
 
 def others(count: int) -> list[int]:
-    """The ids of further users."""
+    """Create further users; return their ids."""
     users = get_user_model().objects
     return [users.get_or_create(username=f"bench{n}")[0].pk for n in range(count)]

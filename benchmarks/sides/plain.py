@@ -11,32 +11,32 @@ from .common import plain, prepare  # noqa: F401
 
 
 def clear() -> None:
-    """Nothing of an earlier measurement is left."""
+    """Delete what earlier measurements have left."""
     common.empty()
 
 
 def publish(size: int, user_id: int) -> dict[str, float]:
-    """Publishes a chord."""
+    """Publish a chord."""
     canvas = common.chord_of(size, user_id)
     return measured(canvas.apply_async)
 
 
 def drain(size: int, user_id: int, seconds: float = 0) -> dict[str, float]:
-    """Has a worker run a group."""
+    """Have a worker run a group."""
     return common.drained(common.group_of(size, user_id, seconds).apply_async)
 
 
 def increments(times: int, user_id: int) -> float:
-    """Counts in a worker."""
+    """Count steps in a worker."""
     return float(common.in_worker(tasks.count.delay(user_id, times)))
 
 
 def tracking(items: int, user_id: int) -> float:
-    """Goes through items in a worker."""
+    """Iterate over items in a worker."""
     return float(common.in_worker(tasks.track.delay(user_id, items)))
 
 
 def cancel(size: int, user_id: int) -> dict[str, Any]:
-    """Revokes a group that waits, one task after the other."""
+    """Revoke a group that waits, one task after the other."""
     result = common.group_of(size, user_id).apply_async()
     return measured(result.revoke)

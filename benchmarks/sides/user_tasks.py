@@ -23,23 +23,23 @@ objects = UserTaskStatus.objects
 
 
 def clear() -> None:
-    """Nothing of an earlier measurement is left."""
+    """Delete what earlier measurements have left."""
     common.empty(TABLE)
 
 
 def publish(size: int, user_id: int) -> dict[str, float]:
-    """Publishes a chord."""
+    """Publish a chord."""
     canvas = common.chord_of(size, user_id)
     return measured(canvas.apply_async)
 
 
 def drain(size: int, user_id: int, seconds: float = 0) -> dict[str, float]:
-    """Has a worker run a group."""
+    """Have a worker run a group."""
     return common.drained(common.group_of(size, user_id, seconds).apply_async)
 
 
 def increments(times: int, user_id: int) -> float:
-    """Counts in a worker, on a task two levels down."""
+    """Count steps in a worker, on a task two levels down."""
     task_id = str(uuid4())
     above = _row("chord", user_id, is_container=True)
     _row(task_id, user_id, parent=_row("group", user_id, parent=above, is_container=True))
@@ -56,7 +56,7 @@ def _row(task_id: str, user_id: int, **fields: Any) -> UserTaskStatus:
 
 
 def leaves(size: int, user_id: int) -> list[int]:
-    """The leaves of a stored chord whose tasks are running."""
+    """Store a chord whose tasks are running; return the keys of its leaves."""
     chord = _row("chord", user_id, is_container=True)
     group = _row("group", user_id, parent=chord, is_container=True)
     objects.filter(pk__in=[chord.pk, group.pk]).update(total_steps=size)
@@ -74,12 +74,12 @@ _mine: list[UserTaskStatus] = []
 
 
 def take(pks: list[int]) -> None:
-    """Reads the leaves that this process will end."""
+    """Read the leaves that this process will end."""
     _mine[:] = objects.filter(pk__in=pks)
 
 
 def settle(at: float, announced: bool) -> dict[str, Any]:
-    """Ends them as its handler of ``task_success`` does, from a moment that all agree on."""
+    """End the leaves as its handler of ``task_success`` does, from the moment ``at``."""
     time.sleep(max(0.0, at - time.time()))
     for status in _mine:
         status.succeed()
@@ -88,9 +88,9 @@ def settle(at: float, announced: bool) -> dict[str, Any]:
 
 
 def read(size: int, user_id: int) -> dict[str, float]:
-    """Reads all that is below a container as its fields allow: the children of each container.
+    """Read all nodes below a container as its fields allow: children by children.
 
-    Not for the first time.
+    For the second time: the first one warms the caches.
     """
     pks = leaves(size, user_id)
     top = objects.get(pk=pks[0]).parent.parent
@@ -104,7 +104,7 @@ def read(size: int, user_id: int) -> dict[str, float]:
 
 
 def site(workflows: int, user_ids: list[int]) -> None:
-    """Fills the table with workflows of 20 nodes, owned in turns."""
+    """Fill the table with workflows of 20 nodes, owned in turns."""
     owners = f"(ARRAY{user_ids})[1 + mod(n / 20, {len(user_ids)})]"
     common.rows(
         f"""INSERT INTO {TABLE} (id, created, modified, uuid, task_id, user_id, parent_id,
@@ -120,13 +120,13 @@ def site(workflows: int, user_ids: list[int]) -> None:
 
 
 def listing(user_id: int) -> dict[str, float]:
-    """The queries of a list of 50 workflows."""
+    """Query a list of 50 workflows."""
     newest = objects.filter(user=user_id, parent=None).order_by("-created")
     return measured(lambda: list(newest[:50]))
 
 
 def rendered(user_id: int) -> dict[str, float]:
-    """The same over HTTP; its API lists all nodes, not workflows."""
+    """Render a list of 50 nodes in its REST API, which lists no workflows."""
     client = common.client()
     user = get_user_model().objects.get(pk=user_id)
     user.is_superuser = True  # Its permissions are given by the site's rules.
@@ -136,12 +136,12 @@ def rendered(user_id: int) -> dict[str, float]:
 
 
 def cancel(size: int, user_id: int) -> dict[str, float]:
-    """Cancels a group that waits."""
+    """Cancel a group that waits."""
     result = common.group_of(size, user_id).apply_async()
     return measured(objects.get(task_id=result.id).cancel)
 
 
 def purge(workflows: int) -> dict[str, float]:
-    """Deletes all workflows of a site."""
+    """Delete all workflows of a site."""
     assert now() - timedelta(days=30) > objects.earliest("created").created
     return measured(purge_old_user_tasks)

@@ -15,10 +15,11 @@ from django.conf import settings
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, until
 from tests.acceptance.shapes import CELERYS, MAPPED, SHAPES, Parts
-from tests.acceptance.trees import bodies, drain, leaf, phases, settled, show, step
+from tests.acceptance.trees import bodies, drain, find_leaf, phases, settled, step
 from user_workflows.canvas import chain, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 REUSABLE = [name for name in SHAPES if "generator" not in name and name not in MAPPED]
@@ -73,12 +74,12 @@ def test_one_signature_used_three_times_runs_three_times(
     assert len(ids) == 3
 
 
-def test_chunks_within_a_canvas_end(worker: Worker, user: Any) -> None:
+def test_chunks_within_a_canvas_succeed(worker: Worker, user: Any) -> None:
     """They run as one task of Celery's that sends others."""
     canvas = group(tasks.add.chunks([(n, n) for n in range(4)], 2), step(tasks.work, "a", 1))
     root = settled(workflow(canvas, user=user).delay())
 
-    assert {leaf.phase for leaf in root.tree().leaves()} == {Phase.SUCCEEDED}, show(root)
+    assert {leaf.phase for leaf in root.tree().leaves()} == {Phase.SUCCEEDED}, tree_as_text(root)
     assert integrity.find_faults(root.tree_id) == []
     assert len(list(root.tree().walk())) < 10
 
@@ -113,11 +114,11 @@ def test_options_of_the_submission_reach_the_first_message(worker: Worker, user:
     assert message.at >= begun + 0.5
 
 
-def test_a_given_task_id_is_that_of_the_last_task(worker: Worker, user: Any) -> None:
+def test_a_given_task_id_becomes_that_of_the_last_task(worker: Worker, user: Any) -> None:
     given = f"given-{time.time()}"
     canvas = chain(step(tasks.add, "a", 1), step(tasks.work, "b", 2))
     root = settled(workflow(canvas, user=user).apply_async(task_id=given))
-    assert leaf(root, "b").task_id == given
+    assert find_leaf(root, "b").task_id == given
     assert worker.ran(given) == {given: 1}
 
 
@@ -200,7 +201,7 @@ def test_user_tasks_sent_by_themselves_become_one_tree(worker: Worker, user: Any
     (root,) = UserTaskStatus.objects.roots().filter(pk__gt=last)
     root = settled(root)
 
-    assert phases(root) == dict.fromkeys(names, Phase.SUCCEEDED), show(root)
+    assert phases(root) == dict.fromkeys(names, Phase.SUCCEEDED), tree_as_text(root)
     assert root.phase == Phase.SUCCEEDED
     assert bodies(worker, root) == dict.fromkeys(names, 1)
     assert integrity.find_faults(root.tree_id) == []

@@ -8,21 +8,12 @@ from celery.result import AsyncResult
 
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, until
-from tests.acceptance.trees import (
-    bodies,
-    caused,
-    drain,
-    errors,
-    leaf,
-    phases,
-    settled,
-    show,
-    step,
-)
+from tests.acceptance.trees import bodies, caused, drain, errors, find_leaf, phases, settled, step
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import handlers
+from user_workflows.testing import tree_as_text
 
 DONE, CANCELED, SKIPPED = Phase.SUCCEEDED, Phase.CANCELED, Phase.SKIPPED
 
@@ -42,7 +33,7 @@ def test_canceling_a_chain_stops_its_running_task_at_the_next_progress_call(
     assert (cancellation.pending, cancellation.running, cancellation.finished) == (1, 1, 1)
     assert asked.phase == CANCELED
     assert not asked.is_settled
-    assert phases(root) == {"a": DONE, "stopped": CANCELED, "c": CANCELED}, show(root)
+    assert phases(root) == {"a": DONE, "stopped": CANCELED, "c": CANCELED}, tree_as_text(root)
     assert root.phase == CANCELED
     assert bodies(worker, root) == {"a": 1, "stopped": 1}
     assert worker.events("released", "stopped")
@@ -62,10 +53,10 @@ def test_a_task_that_ignores_its_cancellation_stays_canceled_and_nothing_follows
     worker.let_go("deaf")
     after = settled(root)
 
-    assert set(phases(after).values()) == {CANCELED}, show(after)
+    assert set(phases(after).values()) == {CANCELED}, tree_as_text(after)
     assert bodies(worker, after) == {"deaf": 1}
-    assert AsyncResult(leaf(after, "b").task_id, app=worker.app).state == "REVOKED"
-    assert AsyncResult(leaf(after, "c").task_id, app=worker.app).state == "REVOKED"
+    assert AsyncResult(find_leaf(after, "b").task_id, app=worker.app).state == "REVOKED"
+    assert AsyncResult(find_leaf(after, "c").task_id, app=worker.app).state == "REVOKED"
     assert_finished_once(worker, after)
 
 
@@ -85,7 +76,7 @@ def test_canceled_chord_headers_that_wait_never_run_and_all_is_settled_at_once(
     assert after.is_settled and after.finished_sent_at
     tasks.add.s().apply_async(countdown=countdown + 0.3).get(timeout=PATIENCE)
 
-    assert set(phases(after).values()) == {CANCELED}, show(after)
+    assert set(phases(after).values()) == {CANCELED}, tree_as_text(after)
     assert not bodies(worker, after)
 
 
@@ -102,7 +93,7 @@ def test_canceling_a_branch_leaves_the_others_and_skips_what_waits_for_it(
 
     assert phases(root) == {
         "branch": CANCELED, "next": CANCELED, "sibling": DONE, "after": SKIPPED,
-    }, show(root)  # fmt: skip
+    }, tree_as_text(root)  # fmt: skip
     assert set(caused(root)) == {"after"}
     assert bodies(worker, root) == {"branch": 1, "sibling": 1}
     assert_finished_once(worker, root)
@@ -120,9 +111,9 @@ def test_a_task_that_takes_its_cancellation_for_an_error_stays_canceled(
 
     [caught] = worker.events("caught", "clings")
     assert caught.more["error"] == "TaskCanceledException"
-    assert phases(after) == {"clings": CANCELED, "b": CANCELED}, show(after)
+    assert phases(after) == {"clings": CANCELED, "b": CANCELED}, tree_as_text(after)
     assert after.phase == CANCELED
-    assert errors(leaf(after, "clings")) == errors(after) == []
+    assert errors(find_leaf(after, "clings")) == errors(after) == []
     assert bodies(worker, after) == {"clings": 1}
     assert_finished_once(worker, after)
 
@@ -150,13 +141,13 @@ def test_a_cancellation_holds_when_workers_that_were_all_down_come_up(
     assert not worker.events("before_start")
     # Nothing waits in vain, in Celery either.
     for name in ("user", "plain", "prepared", "body"):
-        result = AsyncResult(leaf(after[0], name).task_id, app=worker.app)
+        result = AsyncResult(find_leaf(after[0], name).task_id, app=worker.app)
         until(result.ready, f"a result of {name}")
         assert not result.successful()
 
 
 @pytest.mark.parametrize("worker", ["threads", "solo"], indirect=True)
-def test_force_where_nothing_can_be_killed_is_asking_to_stop(worker: Worker, user: Any) -> None:
+def test_force_in_a_pool_that_cannot_kill_asks_the_task_to_stop(worker: Worker, user: Any) -> None:
     canvas = chain(step(tasks.hold, "unkillable"), step(tasks.work, "b"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "unkillable")
@@ -165,7 +156,7 @@ def test_force_where_nothing_can_be_killed_is_asking_to_stop(worker: Worker, use
     after = settled(root)
 
     assert (done.pending, done.running) == (1, 1)
-    assert phases(after) == {"unkillable": CANCELED, "b": CANCELED}, show(after)
+    assert phases(after) == {"unkillable": CANCELED, "b": CANCELED}, tree_as_text(after)
     assert worker.events("released", "unkillable")
     assert not worker.events("went on", "unkillable")
     assert bodies(worker, after) == {"unkillable": 1}
@@ -181,7 +172,7 @@ def test_a_forced_cancellation_ends_a_task_that_makes_no_progress_call(
     UserTaskStatus.objects.get(pk=root.pk).cancel(force=True)
     root = settled(root)
 
-    assert phases(root)["forced"] == phases(root)["body"] == CANCELED, show(root)
+    assert phases(root)["forced"] == phases(root)["body"] == CANCELED, tree_as_text(root)
     assert bodies(worker, root)["body"] == 0
 
 
@@ -195,10 +186,10 @@ def test_signals_are_sent_once_though_two_processes_settle(worker: Worker, user:
     canvas = chain(step(tasks.hold, "last"), step(tasks.work, "b"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "last")
-    leaf(root, "b").cancel()
+    find_leaf(root, "b").cancel()
     worker.let_go("last")
     root = settled(root)
 
-    assert phases(root) == {"last": DONE, "b": CANCELED}, show(root)
+    assert phases(root) == {"last": DONE, "b": CANCELED}, tree_as_text(root)
     assert_finished_once(worker, root)
-    assert [e.task_id for e in worker.events("stopped")].count(leaf(root, "last").task_id) == 1
+    assert [e.task_id for e in worker.events("stopped")].count(find_leaf(root, "last").task_id) == 1

@@ -9,9 +9,10 @@ from django.db import connection
 
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, until
-from tests.acceptance.trees import bodies, leaf, phases, settled, show, step
+from tests.acceptance.trees import bodies, find_leaf, phases, settled, step
 from user_workflows.canvas import chain, chord, workflow
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def test_a_connection_that_was_ended_does_not_lose_the_final_state(
     after = settled(root)
 
     assert worker.events("cut off", "cut")
-    assert phases(after) == {"cut": Phase.SUCCEEDED, "b": Phase.SUCCEEDED}, show(after)
+    assert phases(after) == {"cut": Phase.SUCCEEDED, "b": Phase.SUCCEEDED}, tree_as_text(after)
     assert after.completed_steps == after.total_steps == 4
     assert root.result.get(timeout=PATIENCE) == 2
 
@@ -67,7 +68,7 @@ def test_a_database_that_is_away_for_a_moment_does_not_lose_states(
         until(lambda: worker.log.read_text().count("is not written yet") >= 2, "two refusals")
     after = settled(root)
 
-    assert set(phases(after).values()) == {Phase.SUCCEEDED}, show(after)
+    assert set(phases(after).values()) == {Phase.SUCCEEDED}, tree_as_text(after)
     assert bodies(worker, after) == {"m1": 1, "m2": 1, "body": 1}
     assert root.result.get(timeout=PATIENCE) == 3
 
@@ -80,7 +81,7 @@ def test_a_worker_without_a_database_still_runs_tasks(worker: Worker, user: Any)
 
     assert plain.get(timeout=PATIENCE) == 3
     assert root.result.get(timeout=PATIENCE) == 3
-    assert worker.ran(leaf(root, "a").task_id, leaf(root, "b").task_id).total() == 2
+    assert worker.ran(find_leaf(root, "a").task_id, find_leaf(root, "b").task_id).total() == 2
     root.cancel()
 
 

@@ -11,14 +11,14 @@ from tests.acceptance.trees import (
     bodies,
     caused,
     errors,
-    leaf,
+    find_leaf,
     phases,
     settled,
-    show,
     step,
 )
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
@@ -90,12 +90,12 @@ def test_a_failure_stops_what_waits_for_it_and_nothing_else(
     build, others = PLACES[place]
     root = settled(workflow(build(step(getattr(tasks, way), "x")), user=user).delay())
 
-    assert phases(root) == {**others, "x": FAILED}, show(root)
+    assert phases(root) == {**others, "x": FAILED}, tree_as_text(root)
     assert root.phase == FAILED
     assert caused(root) == {name: "x" for name, phase in others.items() if phase is SKIPPED}
     ran = {"x", *(name for name, phase in others.items() if phase is DONE)}
-    assert bodies(worker, root) == dict.fromkeys(ran, 1), show(root)
-    assert errors(leaf(root, "x")) == [WAYS[way]]
+    assert bodies(worker, root) == dict.fromkeys(ran, 1), tree_as_text(root)
+    assert errors(find_leaf(root, "x")) == [WAYS[way]]
     assert errors(root) == [WAYS[way]]
     assert [failure.name for failure in root.failures()] == ["x"]
     assert root.completed_steps <= root.total_steps == len(others) + 1
@@ -110,7 +110,7 @@ def test_a_failure_means_the_same_in_other_pools(worker: Worker, user: Any, plac
     test_a_failure_stops_what_waits_for_it_and_nothing_else(worker, user, place, "say_failed")
 
 
-def test_two_failures_in_a_group_are_both_told_and_one_is_the_cause(
+def test_two_failures_in_a_group_are_both_stored_and_one_is_the_cause(
     worker: Worker, user: Any
 ) -> None:
     header = [step(tasks.boom, "x"), step(tasks.fail_work, "y"), one("a")]
@@ -129,7 +129,7 @@ def test_a_chain_goes_on_after_a_task_that_may_fail(worker: Worker, user: Any, w
     root = workflow(chain(one("a"), may_fail, step(tasks.work, "b", 5)), user=user).delay()
     after = settled(root)
 
-    assert phases(after) == {"a": DONE, "x": FAILED, "b": DONE}, show(after)
+    assert phases(after) == {"a": DONE, "x": FAILED, "b": DONE}, tree_as_text(after)
     assert after.phase == Phase.PARTIAL
     assert bodies(worker, after) == {"a": 1, "x": 1, "b": 1}
     if way == "fail_work":
@@ -145,4 +145,4 @@ def test_a_chord_body_runs_after_a_header_that_may_fail(worker: Worker, user: An
     assert after.phase == Phase.PARTIAL
     assert root.result.get(timeout=PATIENCE) == 2
     assert [failure.name for failure in after.failures()] == ["x"]
-    assert errors(leaf(after, "x")) == ["The oven is cold."]
+    assert errors(find_leaf(after, "x")) == ["The oven is cold."]

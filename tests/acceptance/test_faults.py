@@ -20,11 +20,12 @@ from kombu.messaging import Producer
 from tests.acceptance import tasks
 from tests.acceptance.harness import Worker, until
 from tests.acceptance.services import PostgreSQL, Redis
-from tests.acceptance.trees import caused, drain, errors, leaf, phases, settled, show, step
+from tests.acceptance.trees import caused, drain, errors, find_leaf, phases, settled, step
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.maintenance import reaper
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
@@ -57,7 +58,7 @@ def reaped(root: UserTaskStatus) -> UserTaskStatus:
         reaper.reap()
         return UserTaskStatus.objects.filter(pk=root.pk, settled_at__isnull=False).first()
 
-    return until(over, f"the reaper to settle\n{show(root)}")
+    return until(over, f"the reaper to settle\n{tree_as_text(root)}")
 
 
 # -- workers --------------------------------------------------------------------------------------
@@ -73,8 +74,8 @@ def test_the_task_of_a_killed_worker_is_lost(private: Any, user: Any) -> None:
     worker.kill()
     after = reaped(root)
 
-    assert phases(after) == {"lost": FAILED, "a": DONE, "b": SKIPPED}, show(after)
-    assert errors(leaf(after, "lost"))[0].startswith("Lost: no sign of life for")
+    assert phases(after) == {"lost": FAILED, "a": DONE, "b": SKIPPED}, tree_as_text(after)
+    assert errors(find_leaf(after, "lost"))[0].startswith("Lost: no sign of life for")
     assert caused(after) == {"b": "lost"}
     worker.start()
     worker.let_go("lost")
@@ -83,7 +84,9 @@ def test_the_task_of_a_killed_worker_is_lost(private: Any, user: Any) -> None:
     assert not worker.events("ran", "b")
 
 
-def test_a_killed_worker_with_late_acknowledgement_does_it_again(private: Any, user: Any) -> None:
+def test_a_killed_worker_with_late_acknowledgement_runs_the_task_again(
+    private: Any, user: Any
+) -> None:
     worker = private(conf=LATE)
     canvas = chain(step(tasks.hold, "again", 1, steps=3), step(tasks.work, "b", 1))
     root = workflow(canvas, user=user).delay()
@@ -95,13 +98,15 @@ def test_a_killed_worker_with_late_acknowledgement_does_it_again(private: Any, u
     worker.let_go("again")
     after = settled(root)
 
-    assert phases(after) == {"again": DONE, "b": DONE}, show(after)
-    assert leaf(after, "again").attempts == 2
+    assert phases(after) == {"again": DONE, "b": DONE}, tree_as_text(after)
+    assert find_leaf(after, "again").attempts == 2
     assert (after.completed_steps, after.total_steps) == (4, 4)
     assert len(worker.events("ran", "b")) == 1
 
 
-def test_a_killed_worker_that_does_it_again_lets_a_task_grow_once(private: Any, user: Any) -> None:
+def test_a_task_that_runs_again_after_a_kill_spawns_its_subtree_once(
+    private: Any, user: Any
+) -> None:
     worker = private(conf=LATE)
     grows = tasks.become.s(tag="again", into="again", go="again")
     root = workflow(chord([step(tasks.work, "a", 1), grows], tasks.work.s(tag="body")), user=user)
@@ -117,7 +122,7 @@ def test_a_killed_worker_that_does_it_again_lets_a_task_grow_once(private: Any, 
     drain(worker)
 
     names = {"a", "again.x.x", "again.x.y", "body"}
-    assert phases(after) == dict.fromkeys(names, DONE), show(after)
+    assert phases(after) == dict.fromkeys(names, DONE), tree_as_text(after)
     assert after.total_steps == after.completed_steps == 4
     assert integrity.find_faults(root.tree_id) == []
     assert len(worker.events("ran", "again.x")) == len(worker.events("ran", "body")) == 1
@@ -134,7 +139,7 @@ def test_after_the_reapers_verdict_a_late_delivery_is_refused(private: Any, user
     worker.let_go("late")
     drain(worker)
 
-    assert phases(after) == {"late": FAILED, "b": SKIPPED}, show(after)
+    assert phases(after) == {"late": FAILED, "b": SKIPPED}, tree_as_text(after)
     assert len(worker.events("ran", "late")) == 1
     assert phases(root) == phases(after)
 
@@ -159,7 +164,7 @@ def test_a_message_that_comes_twice_runs_once(
     assert after.phase == DONE
     assert (after.completed_steps, after.total_steps) == (2, 2)
     # At the same instant one is refused; a moment later it is the next attempt.
-    assert len(worker.events("ran", "twice")) == leaf(after, "twice").attempts
+    assert len(worker.events("ran", "twice")) == find_leaf(after, "twice").attempts
     assert len([e for e in worker.events("stopped") if e.task_id == after.task_id]) == 1
 
 
@@ -186,8 +191,8 @@ def test_of_two_workers_with_the_same_task_the_later_attempt_counts(
     after = settled(root)
     drain(first)
 
-    assert phases(after) == {"both": DONE, "b": DONE}, show(after)
-    assert leaf(after, "both").attempts == 2
+    assert phases(after) == {"both": DONE, "b": DONE}, tree_as_text(after)
+    assert find_leaf(after, "both").attempts == 2
     assert len([e for e in first.events("finished") if e.task_id == after.task_id]) == 1
     assert len(first.events("ran", "b")) <= 2
 
@@ -196,7 +201,7 @@ def test_of_two_workers_with_the_same_task_the_later_attempt_counts(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_message_with_a_malformed_body_is_reported_as_not_taken(
+def test_a_message_with_a_malformed_body_fails_its_task_as_not_taken(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = Producer.publish
@@ -215,8 +220,8 @@ def test_a_message_with_a_malformed_body_is_reported_as_not_taken(
         root = workflow(canvas, user=user).delay()
     after = reaped(root)
 
-    assert phases(after) == {"mangled": FAILED, "b": SKIPPED}, show(after)
-    assert errors(leaf(after, "mangled"))[0].startswith("Lost: no worker has taken it since")
+    assert phases(after) == {"mangled": FAILED, "b": SKIPPED}, tree_as_text(after)
+    assert errors(find_leaf(after, "mangled"))[0].startswith("Lost: no worker has taken it since")
     drain(worker)
     assert not worker.events("ran", "mangled")
 
@@ -238,7 +243,7 @@ def on(redis: Redis) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_broker_that_comes_back_empty_has_lost_what_waited(
+def test_a_workflow_whose_messages_the_broker_has_lost_is_settled_by_the_reaper(
     redis: Redis, private: Any, user: Any
 ) -> None:
     worker = private(environment=on(redis))
@@ -253,9 +258,9 @@ def test_a_broker_that_comes_back_empty_has_lost_what_waited(
     after = reaped(root)
 
     # Redis has forgotten how many of the header were done, or will: nobody sends the body.
-    assert phases(after)["body"] in (FAILED, DONE), show(after)
+    assert phases(after)["body"] in (FAILED, DONE), tree_as_text(after)
     if phases(after)["body"] is FAILED:
-        assert errors(leaf(after, "body"))[0].startswith("Lost: no worker has taken it since")
+        assert errors(find_leaf(after, "body"))[0].startswith("Lost: no worker has taken it since")
     assert settled(workflow(step(tasks.add, "next", 1), user=user).delay()).phase == DONE
 
 
@@ -271,11 +276,11 @@ def test_messages_that_the_broker_has_lost_fail_when_the_site_says_so(
     worker.start()
     with override_settings(USER_WORKFLOWS_MESSAGE_LOST_AFTER=None):
         report = until(lambda: (r := reaper.reap()).waiting and r, "the reaper's report")
-        assert report.waiting == [leaf(root, "x").uuid]
+        assert report.waiting == [find_leaf(root, "x").uuid]
         assert set(phases(root).values()) == {Phase.PENDING}
     after = reaped(root)
 
-    assert phases(after) == {"x": FAILED, "b": SKIPPED}, show(after)
+    assert phases(after) == {"x": FAILED, "b": SKIPPED}, tree_as_text(after)
     assert not worker.events("ran", "x")
 
 
@@ -318,6 +323,6 @@ def test_a_database_that_restarts_under_running_tasks_loses_nothing(
     postgresql.start()
     after = settled(root)
 
-    assert set(phases(after).values()) == {DONE}, show(after)
+    assert set(phases(after).values()) == {DONE}, tree_as_text(after)
     assert (after.completed_steps, after.total_steps) == (121, 121)
     assert len(worker.events("ran", "body")) == 1

@@ -13,15 +13,15 @@ from tests.acceptance.trees import (
     bodies,
     drain,
     errors,
-    leaf,
+    find_leaf,
     phases,
     settled,
-    show,
     step,
 )
 from user_workflows.canvas import chain, chord, group, tracked, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
@@ -62,13 +62,15 @@ def sound(worker: Worker, root: UserTaskStatus) -> None:
     # By tags: what a task becomes takes over its id.
     ids = {node.task_id for node in tree.walk()}
     ran = Counter(event.tag for event in worker.events() if event.task_id in ids)
-    assert set(ran.values()) == {1}, show(root)
+    assert set(ran.values()) == {1}, tree_as_text(root)
 
 
 # Without native chords each takes seconds, in which Celery polls for results.
 @pytest.mark.parametrize("into", BECOMES if is_redis() else ["chain", "chord"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: str) -> None:
+def test_a_replaced_task_contains_its_replacement(
+    worker: Worker, user: Any, place: str, into: str
+) -> None:
     grown, number = BECOMES[into]
     build, expected = PLACES[place]
     # A name of the node would be kept; these take the tags of what runs.
@@ -77,7 +79,7 @@ def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: st
     after = settled(root)
 
     found = phases(after)
-    assert set(found.values()) == {DONE}, show(after)
+    assert set(found.values()) == {DONE}, tree_as_text(after)
     assert grown <= set(found)
     assert "g" not in found
     replaced = UserTaskStatus.objects.filter(tree_id=root.tree_id, node_type=NodeType.REPLACED)
@@ -88,7 +90,9 @@ def test_a_task_that_is_replaced(worker: Worker, user: Any, place: str, into: st
     assert tasks.total(result) == expected(number)
 
 
-def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -> None:
+def test_a_task_replaced_at_a_later_attempt_contains_its_replacement(
+    worker: Worker, user: Any
+) -> None:
     build, expected = PLACES["in a header"]
     grows = tasks.become.s(tag="in time", into="again", failures=2)
     root = workflow(build(grows), user=user).delay()
@@ -96,7 +100,7 @@ def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -
     drain(worker)
 
     names = {"a", "in time.x.x", "in time.x.y", "body", "b"}
-    assert phases(after) == dict.fromkeys(names, DONE), show(after)
+    assert phases(after) == dict.fromkeys(names, DONE), tree_as_text(after)
     assert (after.completed_steps, after.total_steps) == (5, 5)
     assert len(worker.events("ran", "in time")) == 3
     assert len(worker.events("ran", "in time.x")) == len(worker.events("ran", "in time.x.y")) == 1
@@ -105,7 +109,7 @@ def test_a_task_that_is_replaced_at_a_later_attempt(worker: Worker, user: Any) -
     assert tasks.total(root.result.get(timeout=10)) == expected(2)
 
 
-def test_a_message_of_a_task_that_was_replaced_adds_nothing_when_it_comes_again(
+def test_a_redelivered_message_of_a_replaced_task_adds_nothing(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canvas = chord(
@@ -130,8 +134,8 @@ def test_a_message_of_a_task_that_was_replaced_adds_nothing_when_it_comes_again(
     after = settled(root)
 
     names = {"a", "comes twice.x", "comes twice.y", "body"}
-    assert set(before) == names, show(root)
-    assert phases(after) == dict.fromkeys(names, DONE), show(after)
+    assert set(before) == names, tree_as_text(root)
+    assert phases(after) == dict.fromkeys(names, DONE), tree_as_text(after)
     assert after.total_steps == 4
     sound(worker, after)
     assert len(worker.events("ran", "comes twice")) == 1
@@ -146,21 +150,19 @@ def test_a_replacement_that_fails_stops_what_waits_for_the_task(
     root = settled(workflow(build(tasks.become.s(tag="g", into="failing")), user=user).delay())
     found = phases(root)
 
-    assert (found["g.x"], found["g.y"], found["a"]) == (FAILED, SKIPPED, DONE), show(root)
+    assert (found["g.x"], found["g.y"], found["a"]) == (FAILED, SKIPPED, DONE), tree_as_text(root)
     assert (found["b"], found.get("body", SKIPPED)) == (SKIPPED, SKIPPED)
     assert root.phase == FAILED
-    assert errors(leaf(root, "g.x")) == ["The oven is cold."]
+    assert errors(find_leaf(root, "g.x")) == ["The oven is cold."]
     sound(worker, root)
 
 
-def test_a_replacement_whose_process_is_killed_has_failed_at_once(
-    worker: Worker, user: Any
-) -> None:
+def test_a_replacement_whose_process_is_killed_fails_at_once(worker: Worker, user: Any) -> None:
     canvas = chain(tasks.become.s(tag="g", into="dying"), one("b"))
     root = settled(workflow(canvas, user=user).delay())
 
-    assert phases(root) == {"die": FAILED, "b": SKIPPED}, show(root)
-    assert "process that ran it has died" in " ".join(errors(leaf(root, "die")))
+    assert phases(root) == {"die": FAILED, "b": SKIPPED}, tree_as_text(root)
+    assert "process that ran it has died" in " ".join(errors(find_leaf(root, "die")))
     sound(worker, root)
 
 
@@ -168,12 +170,12 @@ def test_a_replacement_may_fail_where_the_task_might(worker: Worker, user: Any) 
     grows = tracked(tasks.become.s(tag="g", into="failing"), allow_failure=True)
     root = settled(workflow(group(grows, one("a")), user=user).delay())
 
-    assert phases(root) == {"g.x": FAILED, "g.y": SKIPPED, "a": DONE}, show(root)
+    assert phases(root) == {"g.x": FAILED, "g.y": SKIPPED, "a": DONE}, tree_as_text(root)
     sound(worker, root)
 
 
 @pytest.mark.parametrize("what", BECOMES if is_redis() else ["chain", "chord"])
-def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
+def test_spawned_tasks_are_below_their_parent_and_nothing_waits_for_them(
     worker: Worker, user: Any, what: str
 ) -> None:
     grown, _ = BECOMES[what]
@@ -182,24 +184,22 @@ def test_what_a_task_sends_hangs_under_it_and_nobody_waits_for_it(
     after = settled(root)
 
     found = phases(after)
-    assert set(found.values()) == {DONE}, show(after)
+    assert set(found.values()) == {DONE}, tree_as_text(after)
     assert grown | {"g", "b"} <= set(found)
-    sender = leaf(after, "g")
+    sender = find_leaf(after, "g")
     assert sender.is_container
-    assert all(leaf(after, name).is_descendant_of(sender) for name in grown)
+    assert all(find_leaf(after, name).is_descendant_of(sender) for name in grown)
     assert root.result.get(timeout=PATIENCE) == 7
     sound(worker, after)
     assert_signals_were_sent_once(worker, after)
 
 
-def test_a_failure_in_what_a_task_sends_makes_the_workflow_partial(
-    worker: Worker, user: Any
-) -> None:
+def test_a_failed_spawned_task_makes_the_workflow_partial(worker: Worker, user: Any) -> None:
     canvas = chain(step(tasks.send, "g", what="failing"), one("b"))
     root = settled(workflow(canvas, user=user).delay())
 
     expected = {"g": Phase.PARTIAL, "g.x": FAILED, "g.y": SKIPPED, "b": DONE}
-    assert phases(root) == expected, show(root)
+    assert phases(root) == expected, tree_as_text(root)
     assert root.phase == Phase.PARTIAL
     sound(worker, root)
 
@@ -211,12 +211,14 @@ def test_tasks_added_to_a_chord_are_waited_for(worker: Worker, user: Any) -> Non
     root = workflow(canvas, user=user).delay()
     after = settled(root)
 
-    assert phases(after) == dict.fromkeys(("a", "g", "g.x", "g.y", "body"), DONE), show(after)
+    assert phases(after) == dict.fromkeys(("a", "g", "g.x", "g.y", "body"), DONE), tree_as_text(
+        after
+    )
     assert root.result.get(timeout=PATIENCE) == 36
     sound(worker, after)
 
 
-def test_canceling_reaches_what_a_task_has_become(worker: Worker, user: Any) -> None:
+def test_canceling_a_replaced_task_cancels_its_replacement(worker: Worker, user: Any) -> None:
     canvas = chain(tasks.become.s(tag="g", into="chain"), step(tasks.hold, "held"), one("b"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "held")
@@ -225,6 +227,6 @@ def test_canceling_reaches_what_a_task_has_become(worker: Worker, user: Any) -> 
     after = settled(root)
 
     expected = {"g.x": DONE, "g.y": DONE, "held": Phase.CANCELED, "b": Phase.CANCELED}
-    assert phases(after) == expected, show(after)
+    assert phases(after) == expected, tree_as_text(after)
     assert after.phase == Phase.CANCELED
     assert "b" not in bodies(worker, after)

@@ -8,15 +8,16 @@ from django.db.models import F
 
 from tests.acceptance import tasks
 from tests.acceptance.harness import Worker, until
-from tests.acceptance.trees import errors, leaf, phases, settled, show, step
+from tests.acceptance.trees import errors, find_leaf, phases, settled, step
 from user_workflows.canvas import chain, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 
 WAYS = {
     "steps": lambda root: root.tree().completed_steps == 3,
     "track": lambda root: root.tree().completed_steps == 3,
-    "state": lambda root: leaf(root, "inside state").state == "Kneading",
+    "state": lambda root: find_leaf(root, "inside state").state == "Kneading",
     "name": lambda root: True,
     "fail": lambda root: True,
     "succeed": lambda root: True,
@@ -34,7 +35,7 @@ def test_a_task_in_a_transaction_of_its_own_holds_no_lock_on_the_tree(
     root = workflow(canvas, user=user).delay()
     worker.wait_for("inside", tag)
     try:
-        until(lambda: WAYS[way](root), f"to see the {way} from outside\n{show(root)}")
+        until(lambda: WAYS[way](root), f"to see the {way} from outside\n{tree_as_text(root)}")
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '20s'")
             UserTaskStatus.objects.filter(tree_id=root.pk).update(modified=F("modified"))
@@ -43,7 +44,7 @@ def test_a_task_in_a_transaction_of_its_own_holds_no_lock_on_the_tree(
         worker.let_go(tag)
     root = settled(root)
 
-    assert root.phase == (Phase.FAILED if way == "fail" else Phase.SUCCEEDED), show(root)
+    assert root.phase == (Phase.FAILED if way == "fail" else Phase.SUCCEEDED), tree_as_text(root)
     if way == "fail":
         assert errors(root) == ["There is no yeast."]
     else:
@@ -51,10 +52,10 @@ def test_a_task_in_a_transaction_of_its_own_holds_no_lock_on_the_tree(
 
 
 @pytest.mark.parametrize("worker", ["prefork", "threads", "solo"], indirect=True)
-def test_a_tracked_loop_costs_few_writes_and_counts_exactly(worker: Worker, user: Any) -> None:
+def test_a_tracked_loop_counts_exactly_in_few_writes(worker: Worker, user: Any) -> None:
     loop = step(tasks.tracked_loop, "loop", steps=2000, pause=0.001, watched=True)
     root = settled(workflow(chain(loop, step(tasks.work, "b")), user=user).delay())
-    task_id = leaf(root, "loop").task_id
+    task_id = find_leaf(root, "loop").task_id
     events = [event for event in worker.events("statement") if event.task_id == task_id]
     statements = [event.more["sql"] for event in events]
     written = [sql for sql in statements if sql.startswith("UPDATE")]
@@ -67,7 +68,7 @@ def test_a_tracked_loop_costs_few_writes_and_counts_exactly(worker: Worker, user
 
 
 @pytest.mark.parametrize("worker", ["prefork", "threads"], indirect=True)
-def test_progress_is_seen_while_a_silent_loop_runs(worker: Worker, user: Any) -> None:
+def test_progress_of_a_loop_without_calls_is_written_meanwhile(worker: Worker, user: Any) -> None:
     tags = [f"seen {name}, {worker.kind}" for name in ("a", "b")]
     loops = [step(tasks.tracked_loop, tag, steps=15, stops_at=5) for tag in tags]
     root = workflow(group(loops), user=user).delay()
@@ -89,5 +90,5 @@ def test_the_steps_of_a_loop_that_raised_are_counted(worker: Worker, user: Any) 
     root = settled(workflow(chain(loop, step(tasks.work, "b")), user=user).delay())
 
     assert phases(root) == {"burnt": Phase.FAILED, "b": Phase.SKIPPED}
-    assert leaf(root, "burnt").completed_steps == 5
+    assert find_leaf(root, "burnt").completed_steps == 5
     assert (root.completed_steps, root.total_steps) == (5, 11)

@@ -9,10 +9,11 @@ from kombu.messaging import Producer
 
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, make_app
-from tests.acceptance.trees import bodies, caused, errors, leaf, phases, settled, show, step
+from tests.acceptance.trees import bodies, caused, errors, find_leaf, phases, settled, step
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 DONE, FAILED, SKIPPED = Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED
@@ -31,7 +32,7 @@ def test_in_a_transaction_publishing_waits_for_the_commit(worker: Worker, user: 
     after = settled(root)
 
     assert phases(after) == {"a": DONE, "b": DONE}
-    assert early == root.result.id == leaf(after, "b").task_id
+    assert early == root.result.id == find_leaf(after, "b").task_id
     assert root.result.get(timeout=PATIENCE) == 2
 
 
@@ -46,7 +47,7 @@ def test_after_a_rollback_nothing_is_published(worker: Worker, user: Any) -> Non
     assert not UserTaskStatus.objects.filter(tree_id=root.pk).exists()
 
 
-def test_a_broker_that_is_away_fails_the_workflow_in_words(worker: Worker, user: Any) -> None:
+def test_a_broker_that_is_away_fails_the_workflow_with_a_message(worker: Worker, user: Any) -> None:
     away = make_app(worker.queue, broker_url="redis://127.0.0.1:1/0", task_publish_retry=False)
     away.conf.update(broker_transport_options={"max_retries": 0, "socket_connect_timeout": 1})
     away.set_current()
@@ -56,11 +57,13 @@ def test_a_broker_that_is_away_fails_the_workflow_in_words(worker: Worker, user:
     worker.app.set_current()
     root = settled(UserTaskStatus.objects.roots().latest("pk"))
 
-    assert phases(root) == {"a": FAILED, "b": SKIPPED, "c": SKIPPED, "d": SKIPPED}, show(root)
+    assert phases(root) == {"a": FAILED, "b": SKIPPED, "c": SKIPPED, "d": SKIPPED}, tree_as_text(
+        root
+    )
     assert set(caused(root).values()) == {"a"}
     assert root.phase == FAILED
     assert "could not be sent" in errors(root)[0]
-    assert errors(leaf(root, "a")) == errors(root)
+    assert errors(find_leaf(root, "a")) == errors(root)
 
 
 BREAKING: dict[str, tuple[Any, int, dict[str, Phase]]] = {
@@ -89,7 +92,7 @@ BREAKING: dict[str, tuple[Any, int, dict[str, Phase]]] = {
 
 
 @pytest.mark.parametrize("shape", BREAKING)
-def test_a_broker_that_breaks_part_way_leaves_nothing_hanging(
+def test_a_broker_that_breaks_part_way_leaves_no_task_open(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch, shape: str
 ) -> None:
     build, sent, expected = BREAKING[shape]
@@ -109,9 +112,9 @@ def test_a_broker_that_breaks_part_way_leaves_nothing_hanging(
             flow.delay()
     root = settled(UserTaskStatus.objects.roots().latest("pk"))
 
-    assert phases(root) == expected, show(root)
+    assert phases(root) == expected, tree_as_text(root)
     assert root.phase == FAILED
-    failed = [leaf(root, name) for name, phase in expected.items() if phase is FAILED]
+    failed = [find_leaf(root, name) for name, phase in expected.items() if phase is FAILED]
     for node in failed:
         assert errors(node) == ["It could not be sent to the workers: The broker is on fire."]
     assert all(name in {node.name for node in failed} for name in caused(root).values())

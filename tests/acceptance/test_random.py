@@ -7,10 +7,11 @@ from typing import Any
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Event, Worker, is_redis
 from tests.acceptance.shapes import CELERYS, OURS
-from tests.acceptance.trees import settled, show
+from tests.acceptance.trees import settled
 from user_workflows import graph
 from user_workflows.canvas import workflow
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 SEEDS = range(20 if is_redis() else 8)
@@ -63,7 +64,7 @@ def inputs(events: list[Event]) -> list[tuple[str, Any]]:
     return sorted((event.more["name"], event.more["values"]) for event in events)
 
 
-def test_what_has_run_is_what_celery_runs_each_once_and_in_order(worker: Worker, user: Any) -> None:
+def test_random_canvases_run_each_task_once_and_in_order(worker: Worker, user: Any) -> None:
     plain: dict[int, Any] = {}
     roots: dict[int, Any] = {}
     for seed in SEEDS:
@@ -77,8 +78,10 @@ def test_what_has_run_is_what_celery_runs_each_once_and_in_order(worker: Worker,
     for seed, submitted in roots.items():
         root = settled(submitted)
         ran = worker.events(tag=f"random {seed}")
-        assert root.phase == Phase.SUCCEEDED, show(root)
-        assert sorted(event.task_id for event in ran) == ids(root, Phase.SUCCEEDED), show(root)
+        assert root.phase == Phase.SUCCEEDED, tree_as_text(root)
+        assert sorted(event.task_id for event in ran) == ids(root, Phase.SUCCEEDED), tree_as_text(
+            root
+        )
         assert_in_order(root, ran)
         assert integrity.find_faults(root.tree_id) == []
         if seed in plain:
@@ -86,7 +89,9 @@ def test_what_has_run_is_what_celery_runs_each_once_and_in_order(worker: Worker,
             assert inputs(ran) == inputs(worker.events(tag=f"plain {seed}")), f"seed {seed}"
 
 
-def test_what_waits_for_a_failure_is_skipped_and_all_else_runs(worker: Worker, user: Any) -> None:
+def test_random_failures_skip_what_waits_for_them_and_nothing_else(
+    worker: Worker, user: Any
+) -> None:
     roots = {
         seed: workflow(Author(seed, OURS, f"failing {seed}", 0.12).write(), user=user).delay()
         for seed in SEEDS
@@ -99,7 +104,9 @@ def test_what_waits_for_a_failure_is_skipped_and_all_else_runs(worker: Worker, u
         tree = root.tree()
         failed = [leaf for leaf in tree.leaves() if leaf.phase is Phase.FAILED]
         prevented = graph.prevented(graph.dependencies(tree), failed)
-        assert sorted(leaf.task_id for leaf in prevented) == ids(root, Phase.SKIPPED), show(root)
+        assert sorted(leaf.task_id for leaf in prevented) == ids(root, Phase.SKIPPED), tree_as_text(
+            root
+        )
         assert root.phase == (Phase.FAILED if failed else Phase.SUCCEEDED)
         assert integrity.find_faults(root.tree_id) == []
 
@@ -115,4 +122,4 @@ def assert_in_order(root: Any, ran: list[Event]) -> None:
     for leaf in tree.leaves():
         if leaf.task_id in at:
             before = [at[other.task_id] for other in graph.waits_for(dependencies, leaf)]
-            assert max(before, default=0) < at[leaf.task_id], show(root)
+            assert max(before, default=0) < at[leaf.task_id], tree_as_text(root)

@@ -11,10 +11,11 @@ from celery.canvas import Signature, chunks
 from tests.acceptance import tasks
 from tests.acceptance.harness import PATIENCE, Worker, is_redis, until
 from tests.acceptance.shapes import CELERYS, ENDLESS, FEW, LARGE, MAPPED, OURS, SHAPES, Parts
-from tests.acceptance.trees import assert_signals_were_sent_once, settled, show
+from tests.acceptance.trees import assert_signals_were_sent_once, settled
 from user_workflows.canvas import workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import tree_as_text
 from user_workflows.tree import integrity
 
 _CANVAS = {"celery's": CELERYS, "ours": OURS}
@@ -95,19 +96,21 @@ def test_every_task_runs_once_under_the_id_in_the_tree(
     nodes = list(root.tree().walk())
     leaves = list(root.tree().leaves())
 
-    assert {node.phase for node in nodes} == {Phase.SUCCEEDED}, show(root)
-    assert all(node.is_settled for node in nodes), show(root)
+    assert {node.phase for node in nodes} == {Phase.SUCCEEDED}, tree_as_text(root)
+    assert all(node.is_settled for node in nodes), tree_as_text(root)
     assert integrity.find_faults(root.tree_id) == []
-    assert root.completed_steps == root.total_steps == len(leaves), show(root)
+    assert root.completed_steps == root.total_steps == len(leaves), tree_as_text(root)
     if name not in MAPPED:
         ran = Counter(event.task_id for event in worker.events(tag=f"{name}, {whose}"))
-        assert ran == Counter(leaf.task_id for leaf in leaves), show(root)
+        assert ran == Counter(leaf.task_id for leaf in leaves), tree_as_text(root)
     assert_same_as_in_celery(worker, name, runs.plain[name], submitted.result, len(leaves))
     assert_signals_were_sent_once(worker, root)
 
 
 @pytest.mark.parametrize("name", LARGE | ENDLESS)
-def test_all_are_run_once_and_counted(worker: Worker, user: Any, name: str) -> None:
+def test_each_task_of_a_large_workflow_runs_once_and_is_counted(
+    worker: Worker, user: Any, name: str
+) -> None:
     build, expected = (LARGE | ENDLESS)[name]
     submitted = workflow(build(Parts(name, OURS, user_tasks=True)), user=user).delay()
     root = settled(submitted)

@@ -1,4 +1,4 @@
-"""Waiting for trees, and asking them."""
+"""Waiting for trees that workers run, and reading them."""
 
 from collections import Counter
 from typing import Any
@@ -9,66 +9,56 @@ from user_workflows.canvas import tracked
 from user_workflows.fields import ERROR_ARTIFACT
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
+from user_workflows.testing import tree_as_text
 
 
 def step(task: Any, name: str, *values: Any, allow_failure: bool = False, **arguments: Any) -> Any:
-    """A call of a task whose node, and whose line in the record, will have this name."""
+    """Return a call of a task whose node and recorded events have this name."""
     return tracked(task.s(*values, tag=name, **arguments), name=name, allow_failure=allow_failure)
 
 
 def settled(root: UserTaskStatus, timeout: float = PATIENCE) -> UserTaskStatus:
-    """The root, read anew, when all is over and that has been said."""
+    """Wait until a workflow is settled and its signal is sent; return its root as stored then."""
     roots = UserTaskStatus.objects.filter(
         pk=root.pk, settled_at__isnull=False, finished_sent_at__isnull=False
     )
     try:
         return until(roots.first, "to settle", timeout)
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{show(root)}") from None
+        raise AssertionError(f"{error}\n{tree_as_text(root)}") from None
 
 
-def show(root: UserTaskStatus) -> str:
-    """The tree as text."""
-    lines = []
-    for node in root.tree().walk():
-        settled = "" if node.is_settled else " (open)"
-        steps = f"{node.completed_steps}/{node.total_steps}"
-        where = "  " * node.level
-        lines.append(f"{where}{node.node_type} {node.name!r}: {node.state}{settled} {steps}")
-    return "\n".join(lines)
-
-
-def leaf(root: UserTaskStatus, name: str) -> UserTaskStatus:
-    """The task of this name in a tree."""
+def find_leaf(root: UserTaskStatus, name: str) -> UserTaskStatus:
+    """Return the task of this name in a tree."""
     return UserTaskStatus.objects.get(tree_id=root.tree_id, node_type=NodeType.TASK, name=name)
 
 
 def phases(root: UserTaskStatus) -> dict[str, Phase]:
-    """The phases of a tree's tasks by their names."""
+    """Return the phases of a tree's tasks by name."""
     return {leaf.name: leaf.phase for leaf in root.tree().leaves()}
 
 
 def errors(node: UserTaskStatus) -> list[str]:
-    """Why a node failed, in words."""
+    """Return the texts of a node's error artifacts."""
     artifacts: Any = UserTaskArtifact.objects.filter(status=node, name=ERROR_ARTIFACT)
     return list(artifacts.order_by("pk").values_list("text", flat=True))
 
 
 def caused(root: UserTaskStatus) -> dict[str, str]:
-    """What decided the fate of the tasks that did not run, by their names."""
+    """Return which node each skipped task is skipped because of; both by name."""
     names = {node.pk: node.name for node in root.tree().walk()}
     skipped = (leaf for leaf in root.tree().leaves() if leaf.phase is Phase.SKIPPED)
     return {leaf.name: names.get(leaf.caused_by_id or 0, "") for leaf in skipped}
 
 
 def drain(worker: Worker) -> None:
-    """Waits until the worker has taken everything that is in its queue now."""
+    """Wait until the worker has taken everything that is in its queue now."""
     for _ in range(3):
         tasks.add.si().apply_async().get(timeout=PATIENCE)
 
 
 def bodies(worker: Worker, root: UserTaskStatus) -> Counter[str]:
-    """How often the bodies of a tree's tasks have run, by their names."""
+    """Return how often the body of each task of a tree has run, by name."""
     drain(worker)
     names = {leaf.task_id: leaf.name for leaf in root.tree().leaves()}
     return Counter(names[e.task_id] for e in worker.events() if e.task_id in names)

@@ -22,7 +22,7 @@ CANCELS = [
 TREES = {"postgresql": 18, "mysql": 8}
 
 
-def test_canceling_what_is_being_finished_loses_nothing(crew: Crew, server: str) -> None:
+def test_trees_canceled_while_their_leaves_end_settle_completely(crew: Crew, server: str) -> None:
     """No deadlock, nothing left open, no signal twice, and what was canceled stays canceled."""
     roots = [stored(branches()) for _ in range(TREES[server])]
     trees = [{name: n.pk for name, n in by_name(root).items()} for root in roots]

@@ -16,9 +16,10 @@ from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.queues.celery import gate, handlers, submission
 from user_workflows.queues.celery.context import execution_of
+from user_workflows.testing import container, leaf
 from user_workflows.tree.nodes import read_tree
 
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 objects = UserTaskStatus.objects
 
@@ -42,14 +43,18 @@ def autocommit(transactional_db: None) -> None:
     """Without the transaction around a test, in which more is locked."""
 
 
-def test_the_end_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> None:
+def test_ending_one_of_many_leaves_costs_a_constant_number_of_queries(
+    autocommit: None, wide: UserTaskStatus
+) -> None:
     node = leaves(wide)[0]
     with queries() as sent:
         transitions.settle(node, Phase.SUCCEEDED, attempt=1)
     assert len(sent) <= 2, "\n".join(sent)
 
 
-def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> None:
+def test_starting_one_of_many_leaves_costs_a_constant_number_of_queries(
+    autocommit: None, wide: UserTaskStatus
+) -> None:
     """With the look-up of its node by the id of its task."""
     node = leaves(wide)[1]
     tasks.plain.push_request(id=node.task_id, retries=0, user_workflow=wide.pk, is_eager=False)
@@ -63,7 +68,7 @@ def test_the_start_of_one_of_many(autocommit: None, wide: UserTaskStatus) -> Non
     assert len(sent) <= 2, "\n".join(sent)
 
 
-def test_a_start_in_what_has_started_already(db: None) -> None:
+def test_marking_below_a_running_container_costs_three_queries(db: None) -> None:
     """However deep it is: what contains that is not looked at."""
     nodes = by_name(stored(nested()))
     transitions.begin(nodes["0"], 1, last_seen_at=now())
@@ -73,7 +78,7 @@ def test_a_start_in_what_has_started_already(db: None) -> None:
     assert len(sent) == 3, "\n".join(sent)
 
 
-def test_a_look_at_a_tree_in_which_nothing_is_ready(db: None) -> None:
+def test_looking_for_ready_containers_where_there_are_none_costs_one_query(db: None) -> None:
     """Nor is what is ready in another tree, whose process is about to settle it."""
     nodes, others = by_name(stored(nested())), by_name(stored(group_of(1, "other")))
     for node in (*(nodes[str(i)] for i in range(4)), nodes["left"], others["0"]):
@@ -83,18 +88,18 @@ def test_a_look_at_a_tree_in_which_nothing_is_ready(db: None) -> None:
 
 
 @pytest.mark.parametrize("count", [10, 1000])
-def test_a_failure_whatever_the_number_of_siblings(autocommit: None, count: int) -> None:
-    header = container(NodeType.GROUP, "header", [leaf(str(i)) for i in range(count)])
-    root = stored(container(NodeType.CHORD, "root", [header, leaf("body")]))
+def test_a_failure_costs_the_same_for_any_number_of_siblings(autocommit: None, count: int) -> None:
+    header = container("group", *(leaf(str(i)) for i in range(count)), name="header")
+    root = stored(container("chord", header, leaf("body"), name="root"))
     node = by_name(root)["3"]
     with queries() as sent:
         transitions.settle(node, Phase.FAILED, message="It broke.")
     assert len(sent) <= 18, "\n".join(sent)
 
 
-def test_a_failure_for_which_nothing_waits_any_more_takes_no_lock(autocommit: None) -> None:
-    header = container(NodeType.GROUP, "header", [leaf(name) for name in "abc"])
-    nodes = by_name(stored(container(NodeType.CHORD, "root", [header, leaf("body")])))
+def test_a_failure_without_waiting_successors_takes_no_lock(autocommit: None) -> None:
+    header = container("group", *(leaf(name) for name in "abc"), name="header")
+    nodes = by_name(stored(container("chord", header, leaf("body"), name="root")))
     others = by_name(stored(group_of(2)))
     transitions.settle(nodes["a"], Phase.FAILED)
     for node in (nodes["b"], others["0"]):
@@ -103,16 +108,18 @@ def test_a_failure_for_which_nothing_waits_any_more_takes_no_lock(autocommit: No
         assert len(sent) == (5 if node is nodes["b"] else 6), "\n".join(sent)
 
 
-def test_canceling_a_thousand_that_wait(autocommit: None, wide: UserTaskStatus) -> None:
+def test_canceling_a_thousand_waiting_leaves_costs_few_queries(
+    autocommit: None, wide: UserTaskStatus
+) -> None:
     with queries() as sent:
         assert wide.cancel().pending == 999
     assert len(sent) <= 15, "\n".join(sent)
 
 
 @pytest.mark.django_db
-def test_reading_ten_thousand_nodes() -> None:
+def test_reading_ten_thousand_nodes_costs_one_query() -> None:
     groups = [group_of(99, f"group {i}") for i in range(100)]
-    root = stored(container(NodeType.GROUP, "root", groups))
+    root = stored(container("group", *groups, name="root"))
     with queries(1):
         tree = root.tree()
     assert sum(1 for _ in tree.walk()) == 1 + 100 * 100

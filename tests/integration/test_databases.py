@@ -19,9 +19,10 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.planning.plan import PlanNode
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 
 from .checks import assert_bounds, assert_settled
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 objects = UserTaskStatus.objects
 EMOJI = "Kursübersicht 導出 🎓👩‍🏫"
@@ -54,12 +55,12 @@ def deep(levels: int) -> PlanNode:
     plan = leaf("innermost")
     for level in range(levels):
         kind = NodeType.CHAIN if level % 2 else NodeType.GROUP
-        plan = container(kind, f"level {level}", [plan, leaf(f"beside {level}")])
+        plan = container(kind, plan, leaf(f"beside {level}"), name=f"level {level}")
     return plan
 
 
 @pytest.mark.django_db
-def test_a_wide_tree_is_stored_in_order_at_a_constant_price() -> None:
+def test_a_wide_tree_is_stored_in_order_in_a_constant_number_of_queries() -> None:
     plan = group_of(1000)
     with queries() as sent:
         root = submission.store_plan(plan, user_id=a_user().pk)
@@ -114,7 +115,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
     flat = leaf(long)
     flat.name = long[:255]
     root = submission.store_plan(
-        container(NodeType.GROUP, "group", [flat]), user_id=a_user().pk, action=long, subject=long
+        container("group", flat, name="group"), user_id=a_user().pk, action=long, subject=long
     )
     status = objects.get(parent=root)
     status.start()
@@ -133,7 +134,7 @@ def test_long_texts_are_cut_where_they_do_not_fit() -> None:
 
 @pytest.mark.django_db
 def test_texts_are_not_limited_to_the_basic_plane() -> None:
-    plan = container(NodeType.GROUP, EMOJI, [leaf(EMOJI)])
+    plan = container("group", leaf(EMOJI), name=EMOJI)
     root = submission.store_plan(plan, user_id=a_user().pk, action=EMOJI, subject=EMOJI)
     status = objects.get(parent=root)
     status.set_state(EMOJI)
@@ -164,7 +165,7 @@ def test_a_message_that_the_database_cannot_hold_still_fails_the_task(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
-def test_a_state_that_the_database_cannot_hold_is_told_all_the_same(bad: str) -> None:
+def test_a_state_that_the_database_cannot_hold_is_stored_without_what_it_cannot(bad: str) -> None:
     status = objects.get(parent=stored(group_of(1)))
     status.start()
 
@@ -176,7 +177,9 @@ def test_a_state_that_the_database_cannot_hold_is_told_all_the_same(bad: str) ->
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
-def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str) -> None:
+def test_an_artifact_that_the_database_cannot_hold_is_stored_without_what_it_cannot(
+    bad: str,
+) -> None:
     """A list of files, for instance, of which one has a name that is not UTF-8."""
     status = objects.get(parent=stored(group_of(1)))
 
@@ -190,7 +193,7 @@ def test_an_artifact_that_the_database_cannot_hold_is_left_all_the_same(bad: str
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["\x00", "\udc80"], ids=["NUL", "surrogate"])
 def test_names_that_the_database_cannot_hold_do_not_stop_a_submission(bad: str) -> None:
-    a = container(NodeType.GROUP, f"group{bad}", [leaf(f"a{bad}")])
+    a = container("group", leaf(f"a{bad}"), name=f"group{bad}")
     root = submission.store_plan(a, user_id=a_user().pk, action=f"x{bad}", subject=f"y{bad}")
 
     objects.get(parent=root).set_name(f"b{bad}")
@@ -214,7 +217,7 @@ def test_times_are_kept_to_the_microsecond() -> None:
 
 
 @pytest.mark.django_db
-def test_a_failure_in_a_transaction_skips_and_explains() -> None:
+def test_a_failure_in_a_transaction_skips_successors_and_stores_the_error() -> None:
     root = stored(nested())
     nodes = by_name(root)
     with transaction.atomic():
@@ -243,7 +246,7 @@ def test_a_failure_that_is_rolled_back_has_not_happened() -> None:
 
 
 @pytest.mark.django_db
-def test_a_deleted_workflow_takes_its_rows_along() -> None:
+def test_deleting_a_workflow_deletes_all_its_rows() -> None:
     root, other = stored(nested()), stored(nested())
     by_name(root)["0"].fail("It broke.")
 
@@ -253,7 +256,7 @@ def test_a_deleted_workflow_takes_its_rows_along() -> None:
     assert not UserTaskArtifact.objects.exists()
 
 
-def test_a_worker_keeps_its_connection_where_celery_is_told_to(postgres: str) -> None:
+def test_a_worker_keeps_its_connection_with_celery_db_reuse_max(postgres: str) -> None:
     connection.ensure_connection()
     before = connection.connection
     current_app.conf["CELERY_DB_REUSE_MAX"] = 10

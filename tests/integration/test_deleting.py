@@ -15,19 +15,18 @@ from rest_framework.test import APIClient
 
 from user_workflows.lifecycle import containers, transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
-from user_workflows.phases import NodeType, Phase
+from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 
 from .interleaving import MANY, Between, interrupted
-from .planned import by_name, container, leaf, stored
+from .planned import by_name, stored
 
 Act = Callable[[UserTaskStatus], object]
 
 
 def grow(status: UserTaskStatus) -> None:
-    spawning.attach_subtree(
-        status, container(NodeType.GROUP, "sent", [leaf("more"), leaf("and more")])
-    )
+    spawning.attach_subtree(status, container("group", leaf("more"), leaf("and more"), name="sent"))
 
 
 def leave(status: UserTaskStatus) -> None:
@@ -58,9 +57,9 @@ def request(root: UserTaskStatus) -> int:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("act", [finish, fail])
-def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) -> None:
+def test_ending_a_task_of_a_workflow_that_is_being_deleted_raises_nothing(act: Act) -> None:
     for at in range(MANY):
-        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
         transitions.begin(status, 1)
         rows = UserTaskStatus.objects.filter(tree_id=root.pk)
@@ -71,9 +70,11 @@ def test_a_workflow_that_is_deleted_while_a_task_ends_is_not_missed(act: Act) ->
 
 
 @pytest.mark.parametrize("act", [grow, leave, finish, fail, delete])
-def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server: str) -> None:
+def test_a_workflow_whose_tasks_go_on_meanwhile_is_deleted_as_a_whole(
+    act: Act, server: str
+) -> None:
     for at in range(MANY):
-        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
         transitions.begin(status, 1)
 
@@ -92,9 +93,9 @@ def test_whatever_its_tasks_do_a_workflow_is_deleted_as_a_whole(act: Act, server
     pytest.fail("It had more statements than were tried.")
 
 
-def test_what_still_comes_after_the_end_does_not_keep_a_page_from_deleting(server: str) -> None:
+def test_late_events_do_not_keep_a_page_from_deleting_a_workflow(server: str) -> None:
     for at in range(MANY):
-        root = stored(container(NodeType.CHAIN, "chain", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="chain"))
         status = by_name(root)["a"]
         UserTaskStatus.objects.update(settled_at=now(), phase=Phase.FAILED)  # As by the reaper.
         client = Client()

@@ -10,19 +10,22 @@ import pytest
 from django.utils.timezone import now
 
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
-from user_workflows.phases import NodeType, Phase
+from user_workflows.phases import Phase
+from user_workflows.testing import container, leaf
 
 from . import jobs
 from .checks import assert_announced_once, assert_intact, assert_settled
 from .crew import Crew
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 #: Trees of one run.
 TREES = {"postgresql": 24, "mysql": 8}
 
 
 @pytest.mark.parametrize("how", ["autocommit", "atomic", "mixed"])
-def test_leaves_containers_and_roots_settle_once(crew: Crew, server: str, how: str) -> None:
+def test_nodes_whose_leaves_end_in_eight_processes_settle_once(
+    crew: Crew, server: str, how: str
+) -> None:
     """Each end committed by itself, inside somebody's transaction, or some of either."""
     count = 40 if (server, how) == ("postgresql", "autocommit") else TREES[server]
     roots = [stored(nested()) for _ in range(count)]
@@ -49,7 +52,7 @@ def test_transactions_that_end_leaves_in_different_orders_do_not_block(
     assert_intact(roots, results)
 
 
-def test_on_sqlite_too(tmp_path: Path) -> None:
+def test_nodes_whose_leaves_end_in_processes_on_sqlite_settle_once(tmp_path: Path) -> None:
     """Four processes, one file."""
     crew = Crew(4, f"sqlite:///{tmp_path}/db.sqlite3")
     try:
@@ -60,7 +63,7 @@ def test_on_sqlite_too(tmp_path: Path) -> None:
         crew.dismiss()
 
 
-def test_contradicting_ends_of_one_leaf_take_effect_once(crew: Crew, server: str) -> None:
+def test_of_contradicting_ends_of_one_leaf_one_takes_effect(crew: Crew, server: str) -> None:
     root = stored(group_of(TREES[server]))
     leaves = [n.pk for n in UserTaskStatus.objects.filter(parent=root).order_by("lft")]
 
@@ -78,7 +81,9 @@ def test_contradicting_ends_of_one_leaf_take_effect_once(crew: Crew, server: str
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_failures_skip_and_explain_once(crew: Crew, server: str, allowed: bool) -> None:
+def test_concurrent_failures_skip_successors_and_store_each_error_once(
+    crew: Crew, server: str, allowed: bool
+) -> None:
     roots = [stored(nested(allow_failure=allowed)) for _ in range(TREES[server])]
     trees = [{name: n.pk for name, n in by_name(root).items()} for root in roots]
     fates = {
@@ -127,15 +132,13 @@ def _assert_explained(
     assert not artifacts
 
 
-def test_what_was_lost_is_found_once_by_reapers_that_look_at_the_same_time(
-    crew: Crew, server: str
-) -> None:
+def test_concurrent_reapers_report_each_lost_task_once(crew: Crew, server: str) -> None:
     """Leaves whose worker was killed, roots that nobody settled, ends that nobody was told."""
     long_ago = now() - timedelta(hours=1)
     roots: dict[str, list[UserTaskStatus]] = {"lost": [], "settled": [], "announced": []}
     for number in range(3 * TREES[server]):
         kind = ("lost", "settled", "announced")[number % 3]
-        root = stored(container(NodeType.CHAIN, "root", [leaf("a"), leaf("b")]))
+        root = stored(container("chain", leaf("a"), leaf("b"), name="root"))
         nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
         if kind == "lost":
             nodes.filter(name="a").update(phase=Phase.RUNNING, last_seen_at=long_ago)

@@ -17,13 +17,14 @@ from user_workflows.lifecycle.notifications import send_signals
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import TERMINAL, NodeType, Phase
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 from user_workflows.tree.nodes import TreeNode
 
 from . import jobs
 from .checks import assert_announced_once, assert_bounds, assert_settled, rows_of
 from .crew import Result
 from .interleaving import MANY, Beside, Between, interrupted
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 Tree = dict[str, UserTaskStatus]
 Act = Callable[[Tree, str], None]
@@ -68,14 +69,14 @@ def cancel_in_transaction(tree: Tree, name: str) -> None:
 
 def send(tree: Tree, name: str) -> None:
     """The body sends a chain, for which nobody waits."""
-    plan = container(NodeType.CHAIN, "sent", [leaf("s1"), leaf("s2")])
+    plan = container("chain", leaf("s1"), leaf("s2"), name="sent")
     plan.allow_failure = True
     spawning.attach_subtree(tree[name], plan)
 
 
 def become(tree: Tree, name: str) -> None:
     """The task is replaced with a chain, whose last task takes over its id."""
-    plan = container(NodeType.CHAIN, "new", [leaf("n1"), leaf("n2")])
+    plan = container("chain", leaf("n1"), leaf("n2"), name="new")
     plan.children[-1].task_id = tree[name].task_id
     spawning.attach_subtree(tree[name], plan, in_place_of=0)
 
@@ -159,24 +160,24 @@ def _id(pair: Pair) -> str:
 
 
 @pytest.mark.parametrize("pair", EVERYWHERE, ids=_id)
-def test_two_events_may_meet(server: str, pair: Pair) -> None:
+def test_two_events_at_once_leave_a_consistent_tree(server: str, pair: Pair) -> None:
     _meet(pair)
 
 
 @pytest.mark.parametrize("pair", ON_POSTGRESQL, ids=_id)
-def test_any_two_events_may_meet(postgres: str, pair: Pair) -> None:
+def test_any_two_events_at_once_leave_a_consistent_tree(postgres: str, pair: Pair) -> None:
     _meet(pair)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("pair", ON_ONE_CONNECTION, ids=_id)
-def test_an_event_may_come_between_the_statements_of_another(pair: Pair) -> None:
+def test_an_event_between_the_statements_of_another_leaves_a_consistent_tree(pair: Pair) -> None:
     _meet(pair, Between)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("how", [finish, fail, cancel, lose], ids=lambda act: act.__name__)
-def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
+def test_containers_made_ready_by_two_transactions_settle_after_the_commit(
     how: Act, django_capture_on_commit_callbacks: Callable[..., Any]
 ) -> None:
     tree = by_name(stored(group_of(2)))
@@ -191,7 +192,7 @@ def test_what_a_transaction_could_not_see_is_settled_after_its_commit(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_container_that_is_settled_while_all_is_canceled_is_announced_once() -> None:
+def test_a_container_that_settles_during_a_cancellation_sends_its_signal_once() -> None:
     """By the worker that has ended its last leaf just before."""
     for at in range(MANY):
         tree = by_name(stored(nested()))
@@ -212,7 +213,7 @@ def test_a_container_that_is_settled_while_all_is_canceled_is_announced_once() -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None:
+def test_outdated_sums_do_not_replace_those_of_a_settled_container() -> None:
     for at in range(MANY):
         tree = by_name(stored(nested()))
         for number in range(3):
@@ -229,7 +230,7 @@ def test_sums_that_are_old_do_not_replace_those_of_a_settled_container() -> None
     assert at > 1
 
 
-def test_two_that_count_at_once_leave_exact_sums(server: str) -> None:
+def test_two_processes_that_count_at_once_leave_exact_sums(server: str) -> None:
     for at in range(MANY):
         tree = _tree(waiting=False)
         reached = interrupted(
@@ -279,9 +280,9 @@ def _meet(pair: Pair, how: type[Beside | Between] = Beside) -> None:
 
 def _tree(*, waiting: bool) -> Tree:
     names = "abc" if waiting else "ab"
-    header = container(NodeType.GROUP, "header", [leaf(name, 2) for name in names])
-    chord = container(NodeType.CHORD, "chord", [header, leaf("body")])
-    root = stored(container(NodeType.CHAIN, "root", [chord, leaf("tail")]))
+    header = container("group", *(leaf(name, 2) for name in names), name="header")
+    chord = container("chord", header, leaf("body"), name="chord")
+    root = stored(container("chain", chord, leaf("tail"), name="root"))
     tree = by_name(root)
     for name in "ab":
         assert jobs.enter(tree[name].pk)

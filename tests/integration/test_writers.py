@@ -6,17 +6,17 @@ import pytest
 
 from tests.helpers import a_user
 from user_workflows.models import UserTaskStatus
-from user_workflows.phases import NodeType
+from user_workflows.testing import container, leaf
 
 from . import jobs
 from .checks import assert_bounds, rows_of
 from .crew import Crew
-from .planned import by_name, container, group_of, leaf, nested, stored
+from .planned import by_name, group_of, nested, stored
 
 objects = UserTaskStatus.objects
 
 
-def test_rows_inserted_into_one_tree_find_places_of_their_own(crew: Crew) -> None:
+def test_rows_inserted_into_one_tree_at_once_get_distinct_bounds(crew: Crew) -> None:
     """Deep enough that the gaps are used up, and the tree is numbered anew in between."""
     root = stored(nested())
     nodes = by_name(root)
@@ -33,7 +33,7 @@ def test_rows_inserted_into_one_tree_find_places_of_their_own(crew: Crew) -> Non
     assert after != before, "the gaps were never used up"
 
 
-def test_each_submitted_workflow_is_a_tree_of_its_own(crew: Crew) -> None:
+def test_workflows_submitted_at_once_are_separate_trees(crew: Crew) -> None:
     results = crew.run(jobs.submit, a_user().pk, 100)
 
     made = [pk for result in results for pk in result.value]
@@ -46,11 +46,11 @@ def test_each_submitted_workflow_is_a_tree_of_its_own(crew: Crew) -> None:
 
 
 @pytest.mark.parametrize("buffered", [True, False])
-def test_steps_counted_by_all_add_up(crew: Crew, buffered: bool) -> None:
+def test_steps_counted_in_eight_processes_add_up(crew: Crew, buffered: bool) -> None:
     """In the leaves, in what is read of the tree, and in the stored sums."""
     leaves = [leaf(str(i), 1000) for i in range(9)]
-    inner = container(NodeType.GROUP, "inner", leaves)
-    root = stored(container(NodeType.CHAIN, "root", [inner, leaf("last", 1)]))
+    inner = container("group", *leaves, name="inner")
+    root = stored(container("chain", inner, leaf("last", 1), name="root"))
     pks = [by_name(root)[str(i)].pk for i in range(9)]
 
     crew.run(jobs.count_steps, pks, 15, buffered)
@@ -62,7 +62,7 @@ def test_steps_counted_by_all_add_up(crew: Crew, buffered: bool) -> None:
     assert nodes["root"].completed_steps == 16 * 15
 
 
-def test_a_group_counted_by_all_ends_with_exact_sums(crew: Crew) -> None:
+def test_a_group_counted_in_eight_processes_ends_with_exact_sums(crew: Crew) -> None:
     root = stored(group_of(8))
     pks = {name: n.pk for name, n in by_name(root).items()}
     crew.run(jobs.count_steps, [pks[str(i)] for i in range(8)], 1, True)

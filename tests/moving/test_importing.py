@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from user_tasks.models import UserTaskArtifact as OldArtifact
 from user_tasks.models import UserTaskStatus as OldStatus
 
-from tests.helpers import a_user, assert_tree_is_sound, leaf, queries, signals, stored
+from tests.helpers import a_user, assert_tree_is_sound, queries, signals, stored
 from tests.moving.conftest import a_chain, a_chord, a_group, end, one, past, task
 from tests.moving.tasks import new, old
 from user_workflows.canvas import chain, workflow
@@ -31,6 +31,7 @@ from user_workflows.maintenance.deletion import purge
 from user_workflows.maintenance.reaper import reap
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import leaf
 
 pytestmark = pytest.mark.django_db
 

@@ -11,19 +11,22 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 from rest_framework.test import APIClient
 
-from tests.helpers import a_user, leaf, node
+from tests.helpers import a_user
 from tests.moving.conftest import one
 from tests.moving.models import Export, Protecting, Restricting
 from user_workflows.maintenance.deletion import purge
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def aged(name: str) -> UserTaskStatus:
-    root = submission.store_plan(node("chain", leaf(f"{name} 1"), name=name), user_id=a_user().pk)
+    root = submission.store_plan(
+        container("chain", leaf(f"{name} 1"), name=name), user_id=a_user().pk
+    )
     child = UserTaskStatus.objects.get(parent=root)
     child.add_artifact(file=ContentFile(name.encode(), name="a.txt"))
     then = now() - timedelta(days=9)

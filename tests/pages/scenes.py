@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from django.db.models import F
 from django.utils.timezone import now
 
-from tests.helpers import a_user, leaf, node
+from tests.helpers import a_user
 from user_workflows.lifecycle import containers, steps, transitions
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType, Phase
 from user_workflows.planning.plan import PlanNode
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 
 CHAPTERS = ("Getting started", "Eyes in the dark", "The Moon", "Planets", "Deep sky")
 
 
 def stored(plan: PlanNode, user: Any = None, **columns: Any) -> UserTaskStatus:
-    """Stores a plan, each task under an id of its own."""
-    for each in plan.walk():
-        each.task_id = str(uuid4())
+    """Store a plan; return its root."""
     return submission.store_plan(plan, user_id=(user or a_user()).pk, **columns)
 
 
 def export(user: Any = None, *, chapters: Iterable[str] = CHAPTERS) -> UserTaskStatus:
     """chain(read, chord(group(chain(render, check, pack), ...), assemble), notify): not started."""
     parts = [
-        node(
+        container(
             "chain",
             leaf(f"Render {name}", total_steps=6),
             leaf(f"Check links of {name}", total_steps=2),
@@ -39,12 +37,12 @@ def export(user: Any = None, *, chapters: Iterable[str] = CHAPTERS) -> UserTaskS
         )
         for name in chapters
     ]
-    plan = node(
+    plan = container(
         "chain",
         leaf("Read the course", total_steps=3),
-        node(
+        container(
             "chord",
-            node("group", *parts, name="Chapters"),
+            container("group", *parts, name="Chapters"),
             leaf("Assemble the archive", total_steps=4),
             name="Export chapters",
         ),
@@ -59,13 +57,13 @@ def many(count: int, user: Any = None, *, size: int = 1) -> UserTaskStatus:
     members = [
         leaf(f"Mail {i}")
         if size == 1
-        else node("chain", *(leaf(f"Part {i}.{j}") for j in range(size)), name=f"Batch {i}")
+        else container("chain", *(leaf(f"Part {i}.{j}") for j in range(size)), name=f"Batch {i}")
         for i in range(count)
     ]
-    plan = node(
+    plan = container(
         "chain",
         leaf("Prepare"),
-        node("group", *members, name="Mail all students"),
+        container("group", *members, name="Mail all students"),
         leaf("Report"),
         name="Newsletter to all students",
     )

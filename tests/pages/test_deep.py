@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.helpers import assert_tree_is_sound, leaf
+from tests.helpers import assert_tree_is_sound
 from tests.pages.reading import address
 from tests.rest.conftest import url
 from user_workflows import graph
@@ -13,6 +13,7 @@ from user_workflows.models import UserTaskStatus
 from user_workflows.phases import NodeType
 from user_workflows.planning.plan import PlanNode
 from user_workflows.queues.celery import spawning, submission
+from user_workflows.testing import leaf
 from user_workflows.tree import integrity
 from user_workflows.tree.locking import tree_lock
 

@@ -10,19 +10,21 @@ from django.core.files.base import ContentFile
 from django.test import Client
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, queries
+from tests.helpers import queries
 from tests.pages import scenes
 from tests.pages.reading import address, known, page, shown, text
 from tests.pages.scenes import begin, end, export, many, midway, part, stored
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import container, leaf
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
 
 def test_a_small_workflow_is_all_open(people: Any, client: Client) -> None:
     root = stored(
-        node("chain", leaf("one"), node("group", leaf("a"), leaf("b"), name="both")), people.owner
+        container("chain", leaf("one"), container("group", leaf("a"), leaf("b"), name="both")),
+        people.owner,
     )
     html = page(client, root)
     assert shown(html)[1:] == ["one", "both", "a", "b"]
@@ -152,7 +154,9 @@ def test_a_stalled_task_is_reported_in_row_and_header(people: Any, client: Clien
 
 
 def test_a_workflow_with_an_allowed_failure_succeeded_in_part(people: Any, client: Client) -> None:
-    root = stored(node("group", leaf("a"), leaf("b", allow_failure=True), name="g"), people.owner)
+    root = stored(
+        container("group", leaf("a"), leaf("b", allow_failure=True), name="g"), people.owner
+    )
     begin(root, "a", "b")
     end(root, "b", phase=Phase.FAILED, message="no ink")
     end(root, "a")
@@ -162,7 +166,7 @@ def test_a_workflow_with_an_allowed_failure_succeeded_in_part(people: Any, clien
 
 
 def test_an_empty_group_says_that_it_has_no_tasks(people: Any, client: Client) -> None:
-    root = stored(node("group", name="Nothing"), people.owner)
+    root = stored(container("group", name="Nothing"), people.owner)
     html = page(client, root)
     assert "it has no tasks" in text(html)
     bar = re.search(r'<span class="uw-bar[^>]*>', html)
@@ -180,7 +184,7 @@ def test_a_start_in_the_future_shows_no_negative_time(people: Any, client: Clien
 
 def test_markup_in_any_text_is_escaped(people: Any, client: Client, settings: Any) -> None:
     root = stored(
-        node("chain", leaf("one"), leaf("two"), leaf("three"), name=EVIL),
+        container("chain", leaf("one"), leaf("two"), leaf("three"), name=EVIL),
         people.owner,
         subject=EVIL,
     )
@@ -224,7 +228,7 @@ def test_pages_have_no_inline_scripts_or_styles(people: Any, client: Client) -> 
 
 def test_long_and_right_to_left_names_are_shown_whole(people: Any, client: Client) -> None:
     long, arabic = "x" * 128, "تصدير الدورة"
-    root = stored(node("chain", leaf(long), leaf(arabic), name=long), people.owner)
+    root = stored(container("chain", leaf(long), leaf(arabic), name=long), people.owner)
     html = page(client, root)
     assert long in shown(html) and arabic in shown(html)
     assert f'dir="auto">{arabic}<' in html

@@ -9,12 +9,13 @@ from django.template import Context, Template
 from django.test import Client
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, queries
+from tests.helpers import queries
 from tests.pages import scenes
 from tests.pages.reading import known, text
 from tests.pages.scenes import begin, end, midway, part, stored
 from user_workflows.models import UserTaskStatus
 from user_workflows.pages import views
+from user_workflows.testing import container, leaf
 
 
 def listed(client: Client, **query: Any) -> str:
@@ -26,7 +27,7 @@ def listed(client: Client, **query: Any) -> str:
 
 def some(user: Any, count: int) -> None:
     for number in range(count):
-        plan = node("chain", leaf("a"), leaf("b"), name=f"Task {number:03}")
+        plan = container("chain", leaf("a"), leaf("b"), name=f"Task {number:03}")
         root = stored(plan, user, subject=f"S{number % 2}")
         UserTaskStatus.objects.filter(pk=root.pk).update(
             created=now() - timedelta(minutes=count - number)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import current_app
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.helpers import a_user
+from user_workflows.testing import run_eagerly
 
 _examples = os.environ.get("HYPOTHESIS_EXAMPLES")
 
@@ -32,15 +32,13 @@ def user(db: None) -> Any:
 
 @pytest.fixture
 def eager() -> Iterator[None]:
-    """Tasks run where they are sent."""
-    before = current_app.conf.task_always_eager
-    current_app.conf.task_always_eager = True
-    yield
-    current_app.conf.task_always_eager = before
+    """Run tasks where they are sent."""
+    with run_eagerly():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Tasks that fail on purpose would be all that is seen of a failed test."""
+    """Hide the log of tasks that fail on purpose, which would be all that a failed test shows."""
     caplog.set_level("CRITICAL", "celery.app.trace")
     caplog.set_level("CRITICAL", "user_workflows.tasks")

@@ -26,7 +26,9 @@ def pairs(tree: Any, item: oracle.Item) -> Iterator[tuple[Any, oracle.Item]]:
 
 @pytest.mark.skipif(celery.VERSION < (5, 7), reason="eager groups in groups ran in another order")
 @given(shape=canvases.shapes(8))
-def test_the_tree_says_what_has_happened(user: Any, eager: None, shape: canvases.Shape) -> None:
+def test_a_canvas_run_eagerly_leaves_the_tree_that_the_oracle_expects(
+    user: Any, eager: None, shape: canvases.Shape
+) -> None:
     item = canvases.as_shown(canvases.item(shape))
     expected_to_run = oracle.run_eagerly(item)
     flow = workflow(canvases.canvas(shape), user=user)
@@ -58,11 +60,11 @@ def test_the_tree_says_what_has_happened(user: Any, eager: None, shape: canvases
                 assert node.caused_by_id in failed, where
             if node.is_container and node.phase == "FAILED":
                 assert node.caused_by_id in failed, where
-        assert_announced(heard, tree)
+        assert_signals_were_sent_once_in_order(heard, tree)
         transaction.set_rollback(True)
 
 
-def assert_announced(heard: dict[str, list[Any]], tree: TreeNode) -> None:
+def assert_signals_were_sent_once_in_order(heard: dict[str, list[Any]], tree: TreeNode) -> None:
     """Each node once, children before parents; the root's verdict once."""
     order = {pk: place for place, pk in enumerate(heard["stopped"])}
     assert sorted(heard["stopped"]) == sorted(node.pk for node in tree.walk())

@@ -92,7 +92,7 @@ def test_a_stored_tree_is_sound_and_reads_back_as_it_was_planned(
 
 @many
 @given(shape=canvases.shapes(empty_groups=True, long_callbacks=True))
-def test_the_graph_knows_what_a_failure_prevents(shape: canvases.Shape) -> None:
+def test_the_graph_gives_the_leaves_that_a_failure_prevents(shape: canvases.Shape) -> None:
     item = canvases.item(shape)
     plan = canvases.plan(item)
     dependencies = graph.dependencies(plan)

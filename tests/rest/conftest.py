@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from tests.helpers import a_user, leaf, node
+from tests.helpers import a_user
 from user_workflows.models import UserTaskStatus
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def client_of() -> Callable[[Any], APIClient]:
 def export(user: Any, **columns: Any) -> UserTaskStatus:
     """chain(read, group(chain(render 1, pack 1), chain(render 2, pack 2)), notify)"""
     chapters = [
-        node("chain", leaf(f"render {i}", total_steps=3), leaf(f"pack {i}"), name=f"chapter {i}")
+        container(
+            "chain", leaf(f"render {i}", total_steps=3), leaf(f"pack {i}"), name=f"chapter {i}"
+        )
         for i in (1, 2)
     ]
-    plan = node(
-        "chain", leaf("read"), node("group", *chapters, name="chapters"), leaf("notify"),
+    plan = container(
+        "chain", leaf("read"), container("group", *chapters, name="chapters"), leaf("notify"),
         name="Secret export",
     )  # fmt: skip
-    for each in plan.walk():
-        each.task_id = str(uuid4())
     return submission.store_plan(plan, user_id=user.pk, action="course.export", **columns)
 
 

@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.urls import reverse
 from django.utils.timezone import now
 
-from tests.helpers import a_user, leaf, node, queries
+from tests.helpers import a_user, queries
 from tests.rest.conftest import export, part, url
 from user_workflows import serializers
 from user_workflows.db import timestamps
@@ -23,6 +23,7 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning, submission
 from user_workflows.reports import archives, tree_json
+from user_workflows.testing import container, leaf
 
 
 @pytest.fixture
@@ -127,7 +128,9 @@ def test_a_bounded_tree_says_how_to_read_the_children_it_leaves_out(
 ) -> None:
     members = [leaf(f"letter {i}") for i in range(7)]
     wide = submission.store_plan(
-        node("chain", node("group", *members, name="letters"), leaf("report"), name="mail"),
+        container(
+            "chain", container("group", *members, name="letters"), leaf("report"), name="mail"
+        ),
         user_id=people.owner.pk,
     )
     with queries(3):  # The node, what its tree looks like from afar, its tree.
@@ -159,7 +162,7 @@ def test_a_node_of_a_tree_is_rendered_by_its_declared_fields(root: Any, client: 
         ("parent", str(root.uuid)),
         ("node_type", "task"),
         ("name", "read"),
-        ("task_class", "t"),
+        ("task_class", "task"),
         ("phase", "SUCCEEDED"),
         ("state", "Succeeded"),
         ("completed_steps", 1),
@@ -254,7 +257,7 @@ def test_since_returns_changed_nodes_and_their_ancestors(root: Any, client: Any)
 def test_since_returns_nodes_that_were_attached_later(root: Any, client: Any) -> None:
     past(root)
     version = client.get(url(root, "tree")).json()["version"]
-    spawning.attach_subtree(part(root, "read"), node("group", leaf("more"), name="sent"))
+    spawning.attach_subtree(part(root, "read"), container("group", leaf("more"), name="sent"))
     changed = client.get(url(root, "tree", since=version)).json()["changed"]
     assert [row["name"] for row in changed] == ["Secret export", "read", "sent", "more"]
 
@@ -364,7 +367,7 @@ def test_the_archive_of_a_large_file_is_streamed_in_chunks(
 
 
 def test_equal_names_in_an_archive_are_numbered(people: Any, client: Any) -> None:
-    plan = node("group", leaf("a"), leaf("A"), name="g")
+    plan = container("group", leaf("a"), leaf("A"), name="g")
     plan.children[1].task_id = "b"  # To MariaDB "a" and "A" are the same.
     flat = submission.store_plan(plan, user_id=people.owner.pk)
     for status in UserTaskStatus.objects.filter(parent=flat):
@@ -531,7 +534,7 @@ def test_every_change_of_a_tree_changes_its_fingerprint(root: Any) -> None:
     change(lambda: transitions.begin(read, 1))
     change(lambda: read.set_state("Reading"))
     change(lambda: read.increment_total_steps(2))
-    change(lambda: spawning.attach_subtree(read, node("group", leaf("more"), name="sent")))
+    change(lambda: spawning.attach_subtree(read, container("group", leaf("more"), name="sent")))
     change(lambda: part(root, "more").delete())
     # Of a host whose clock is behind: no later date, and still another one.
     nodes = UserTaskStatus.objects.filter(tree_id=root.pk)

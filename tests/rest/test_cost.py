@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import leaf, node, queries
+from tests.helpers import queries
 from tests.rest.conftest import url
 from tests.rest.test_answers import LIST
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 
 #: Beside those of authentication. A detail: the node, its tree, its counts, its artifacts.
 QUERIES = {
@@ -22,7 +23,7 @@ QUERIES = {
 
 def mailing(user: Any, size: int) -> UserTaskStatus:
     letters = [leaf(f"{user.pk} {size} {i}") for i in range(size)]
-    plan = node("chain", node("group", *letters, name="letters"), name=f"mailing {size}")
+    plan = container("chain", container("group", *letters, name="letters"), name=f"mailing {size}")
     root = submission.store_plan(plan, user_id=user.pk)
     nodes = UserTaskStatus.objects.filter(tree_id=root.pk)
     nodes.filter(node_type="task").update(phase=Phase.FAILED)

@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: a user, eager tasks, nobody at the broker's other end."""
+"""Fixtures of the unit tests: a user, eager tasks, a broker without a worker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +9,9 @@ from celery.signals import after_task_publish
 
 from tests import tasks
 from tests.helpers import a_user
+from tests.unit.writers import PausedWriter
+from user_workflows.lifecycle import progress
+from user_workflows.testing import run_eagerly
 
 
 @pytest.fixture
@@ -18,23 +21,28 @@ def user(db: None) -> Any:
 
 @pytest.fixture
 def eager() -> Iterator[None]:
-    """Tasks run where they are sent."""
-    before = current_app.conf.task_always_eager
-    current_app.conf.task_always_eager = True
-    yield
-    current_app.conf.task_always_eager = before
+    """Run tasks where they are sent."""
+    with run_eagerly():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def writer() -> Iterator[PausedWriter]:
+    """Leave out the thread that writes progress: it would meet the nodes of other tests."""
+    with progress.use_writer(PausedWriter()) as writer:
+        yield writer
 
 
 @pytest.fixture(autouse=True)
 def calls() -> list[str]:
-    """The tags of the tasks whose bodies have run in this test."""
+    """Return the tags of the tasks whose bodies run in this test."""
     tasks.CALLS.clear()
     return tasks.CALLS
 
 
 @pytest.fixture
 def sent() -> Iterator[list[str]]:
-    """The ids of the tasks that the broker in memory has taken; nobody fetches them there."""
+    """Return the ids of the tasks that are sent; no worker runs them."""
     published: list[str] = []
 
     def note(headers: Any = None, body: Any = None, **kwargs: Any) -> None:

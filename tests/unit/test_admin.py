@@ -9,10 +9,11 @@ from django.core.files.base import ContentFile
 from django.urls import reverse
 from django.utils.timezone import now
 
-from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries, stored
+from tests.helpers import a_user, assert_tree_is_sound, queries, stored
 from user_workflows.lifecycle import transitions
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import container, leaf
 
 LIST = reverse("admin:user_workflows_usertaskstatus_changelist")
 
@@ -33,7 +34,7 @@ def staff_client(client: Any, *codenames: str) -> Any:
 
 def export(names: str = "ab", prefix: str = "") -> dict[str, UserTaskStatus]:
     leaves = [leaf(prefix + name, total_steps=4) for name in names]
-    return stored(node("chain", *leaves, leaf(prefix + "z"), name=prefix + "Export"))
+    return stored(container("chain", *leaves, leaf(prefix + "z"), name=prefix + "Export"))
 
 
 def change(status: UserTaskStatus) -> str:
@@ -84,7 +85,7 @@ def test_a_node_shows_its_tree_and_ancestors_and_takes_no_edits(admin: Any) -> N
 
 @pytest.mark.django_db
 def test_a_name_cannot_bring_markup_into_a_page(admin: Any) -> None:
-    plan = node("chain", leaf("<script>alert(1)</script>"), leaf("y"), name="<img src=x>")
+    plan = container("chain", leaf("<script>alert(1)</script>"), leaf("y"), name="<img src=x>")
     nodes = stored(plan)
     nodes["y"].set_state("<b>bold</b>")
     nodes["y"].add_artifact("<i>", url="https://example.com/?<script>")
@@ -159,7 +160,7 @@ def test_users_without_the_permission_cannot_delete(client: Any) -> None:
 
 @pytest.mark.django_db
 def test_the_confirmation_of_a_deletion_counts_nodes_and_does_not_list_them(admin: Any) -> None:
-    nodes = stored(node("group", *(leaf(f"member {at}") for at in range(300)), name="Many"))
+    nodes = stored(container("group", *(leaf(f"member {at}") for at in range(300)), name="Many"))
     delete = reverse("admin:user_workflows_usertaskstatus_delete", args=[nodes["Many"].pk])
     page = admin.get(delete).content.decode()
     assert "member 7" not in page and "301" in page

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.utils.translation import gettext_lazy
 
-from tests.helpers import a_user, assert_tree_is_sound, leaf, node, phases, queries, signals, stored
+from tests.helpers import a_user, assert_tree_is_sound, phases, queries, signals, stored
 from user_workflows.exceptions import TreeOperationRefused
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
@@ -110,7 +111,7 @@ def test_a_child_of_a_child_that_was_a_task_makes_it_a_container() -> None:
     ],
 )
 def test_a_final_state_settles_the_node_and_what_contains_it(state: str, phase: Phase) -> None:
-    nodes = stored(node("chain", leaf("a", total_steps=3), leaf("b"), name="root"))
+    nodes = stored(container("chain", leaf("a", total_steps=3), leaf("b"), name="root"))
     with signals() as heard:
         nodes["a"].state = state
         nodes["a"].save()
@@ -126,7 +127,7 @@ def test_a_final_state_settles_the_node_and_what_contains_it(state: str, phase: 
 
 
 def test_a_text_of_its_own_says_that_it_is_running() -> None:
-    nodes = stored(node("group", leaf("a"), name="root"))
+    nodes = stored(container("group", leaf("a"), name="root"))
     nodes["a"].state = "Sending messages"
     nodes["a"].save()
     assert (nodes["a"].phase, nodes["a"].state_text) == (Phase.RUNNING, "Sending messages")
@@ -232,7 +233,7 @@ def test_refreshing_forgets_what_was_changed() -> None:
 
 @pytest.mark.parametrize("target", ["root", None])
 def test_a_node_stays_where_it_is(target: str | None) -> None:
-    nodes = stored(node("group", node("group", leaf("a"), name="inner"), name="root"))
+    nodes = stored(container("group", container("group", leaf("a"), name="inner"), name="root"))
     nodes["a"].parent = nodes[target] if target else None
     with pytest.raises(TreeOperationRefused, match="stays in the place"):
         nodes["a"].save()
@@ -252,7 +253,7 @@ LONG = "ü" * 1000
 
 
 def test_long_texts_are_cut_off_in_every_way_to_write_them() -> None:
-    nodes = stored(node("chain", leaf("a"), name="root"))
+    nodes = stored(container("chain", leaf("a"), name="root"))
     status = nodes["a"]
     status.set_state(LONG)
     assert (status.state, fresh(status).state) == (LONG[:255], LONG[:255])
@@ -286,7 +287,7 @@ def test_names_may_be_translated_later() -> None:
 
 def test_deleting_a_node_deletes_what_is_below_it_and_leaves_a_sound_tree() -> None:
     nodes = stored(
-        node("group", node("chain", leaf("a"), leaf("b"), name="c"), leaf("d"), name="r")
+        container("group", container("chain", leaf("a"), leaf("b"), name="c"), leaf("d"), name="r")
     )
     nodes["c"].delete()
     assert_tree_is_sound(nodes["r"].pk)

@@ -10,7 +10,7 @@ import pytest
 from celery import Signature, chain, chord, group
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, phases, signals, stored
+from tests.helpers import phases, signals, stored
 from tests.tasks import plain, user
 from user_workflows import canvas as ours
 from user_workflows.canvas import workflow
@@ -20,6 +20,7 @@ from user_workflows.phases import Phase
 from user_workflows.queues.celery import copying
 from user_workflows.queues.celery.context import publish_untracked, publishing
 from user_workflows.queues.celery.planner import plan_canvas
+from user_workflows.testing import container, leaf
 from user_workflows.tree import integrity
 
 pytestmark = pytest.mark.django_db
@@ -28,8 +29,8 @@ learner = pytest.fixture(name="learner")(lambda user: user)
 
 @pytest.mark.django_db(transaction=True)
 def test_an_empty_group_in_what_is_skipped_does_not_keep_the_workflow_open() -> None:
-    later = node("chain", leaf("b"), node("group", name="empty"), name="later")
-    nodes = stored(node("chain", leaf("a"), later, name="root"))
+    later = container("chain", leaf("b"), container("group", name="empty"), name="later")
+    nodes = stored(container("chain", leaf("a"), later, name="root"))
     with signals() as heard:
         transitions.settle(nodes["a"], Phase.FAILED)
     assert phases(nodes["root"].pk)["later"] == "SKIPPED"
@@ -65,8 +66,8 @@ def test_containers_that_were_skipped_because_nothing_runs_any_more_say_why(
 
 
 def test_a_container_that_has_not_failed_is_put_down_to_nothing() -> None:
-    inner = node("group", leaf("x", allow_failure=True), name="inner")
-    nodes = stored(node("group", inner, leaf("z"), name="root"))
+    inner = container("group", leaf("x", allow_failure=True), name="inner")
+    nodes = stored(container("group", inner, leaf("z"), name="root"))
     transitions.close_leaves(nodes["root"].pk, lambda leaf: Phase.FAILED, "No broker.")
     found = {n.name: n.caused_by for n in UserTaskStatus.objects.filter(is_container=True)}
     assert phases(nodes["root"].pk)["inner"] == "PARTIAL"
@@ -91,8 +92,8 @@ def test_an_allowed_failure_is_not_the_cause_of_what_never_ran(learner: Any, eag
 
 
 def test_an_allowed_failure_of_a_container_does_not_hide_a_cancellation() -> None:
-    inner = node("group", leaf("x"), leaf("y"), name="inner", allow_failure=True)
-    nodes = stored(node("group", inner, leaf("z"), name="root"))
+    inner = container("group", leaf("x"), leaf("y"), name="inner", allow_failure=True)
+    nodes = stored(container("group", inner, leaf("z"), name="root"))
     nodes["x"].cancel()
     transitions.settle(nodes["y"], Phase.FAILED)
     assert phases(nodes["root"].pk)["inner"] == "FAILED"
@@ -104,8 +105,11 @@ def test_an_allowed_failure_of_a_container_does_not_hide_a_cancellation() -> Non
 
 def test_a_callback_that_fails_leaves_what_follows_alone() -> None:
     nodes = stored(
-        node(
-            "chain", node("link", leaf("a"), leaf("cb", allow_failure=True)), leaf("b"), name="root"
+        container(
+            "chain",
+            container("link", leaf("a"), leaf("cb", allow_failure=True)),
+            leaf("b"),
+            name="root",
         )
     )
     transitions.settle(nodes["a"], Phase.SUCCEEDED)
@@ -116,9 +120,9 @@ def test_a_callback_that_fails_leaves_what_follows_alone() -> None:
 
 
 def test_canceling_a_task_with_a_callback_that_waits_settles_what_had_started_behind_it() -> None:
-    link = node("link", leaf("a"), leaf("cb"), name="link")
-    later = node("chain", leaf("b"), leaf("c"), name="later")
-    nodes = stored(node("chain", link, later, name="root"))
+    link = container("link", leaf("a"), leaf("cb"), name="link")
+    later = container("chain", leaf("b"), leaf("c"), name="later")
+    nodes = stored(container("chain", link, later, name="root"))
     transitions.settle(nodes["a"], Phase.SUCCEEDED)
     transitions.settle(nodes["b"], Phase.SUCCEEDED)
     nodes["link"].cancel()
@@ -129,7 +133,7 @@ def test_canceling_a_task_with_a_callback_that_waits_settles_what_had_started_be
 
 def test_a_row_that_was_read_before_its_tree_was_numbered_anew_still_finds_its_subtree() -> None:
     nodes = stored(
-        node("group", node("chain", leaf("a"), leaf("b"), name="c"), leaf("d"), name="r")
+        container("group", container("chain", leaf("a"), leaf("b"), name="c"), leaf("d"), name="r")
     )
     UserTaskStatus.objects.filter(tree_id=nodes["r"].pk).exclude(pk=nodes["r"].pk).update(rght=0)
     integrity.renumber_tree(nodes["r"].pk)
@@ -139,9 +143,9 @@ def test_a_row_that_was_read_before_its_tree_was_numbered_anew_still_finds_its_s
 
 
 def test_a_branch_that_was_canceled_before_its_turn_is_settled_with_what_is_skipped() -> None:
-    chord = node("chord", node("group", leaf("c"), name="h"), leaf("d"), name="later")
-    branch = node("chain", leaf("b"), chord, name="branch")
-    nodes = stored(node("chain", leaf("a"), branch, name="root"))
+    chord = container("chord", container("group", leaf("c"), name="h"), leaf("d"), name="later")
+    branch = container("chain", leaf("b"), chord, name="branch")
+    nodes = stored(container("chain", leaf("a"), branch, name="root"))
     nodes["later"].cancel()
     nodes["a"].cancel()
     assert phases(nodes["root"].pk)["b"] == "SKIPPED"
@@ -161,7 +165,7 @@ def test_a_task_that_counted_on_after_its_verdict_is_stored_with_all_its_steps_a
 
 def test_what_waits_for_a_long_chain_is_skipped_whatever_the_database_can_take_at_once() -> None:
     steps = [leaf(str(number)) for number in range(1200)]
-    nodes = stored(node("chain", *steps, name="root"))
+    nodes = stored(container("chain", *steps, name="root"))
     transitions.settle(nodes["0"], Phase.FAILED)
     found = UserTaskStatus.objects.get(name="root").counts()
     assert found == {Phase.FAILED: 1, Phase.SKIPPED: 1199}

@@ -12,22 +12,20 @@ from django.db import Error, connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.test import override_settings
 
-from tests.helpers import leaf, node, stored
+from tests.helpers import stored
 from user_workflows.db import connections as keeping
 from user_workflows.db.connections import close_kept_connections, keep_connections
 from user_workflows.db.statements import begin_leaf, select_container, select_leaf_to_start
 from user_workflows.models import UserTaskStatus
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db(transaction=True)
 objects = UserTaskStatus.objects
-in_files = pytest.mark.skipif(
-    connection.vendor == "sqlite", reason="A database in memory is never closed."
-)
 
 
 @pytest.fixture
 def nodes(db: None) -> dict[str, UserTaskStatus]:
-    return stored(node("group", leaf("a"), leaf("b"), name="r"))
+    return stored(container("group", leaf("a"), leaf("b"), name="r"))
 
 
 @pytest.fixture
@@ -140,7 +138,6 @@ def test_a_child_leaves_its_parents_alone(
     assert opened[0] is not opened[1]
 
 
-@in_files
 def test_after_it_was_closed_it_is_opened_anew(
     nodes: dict[str, UserTaskStatus], opened: list[Any]
 ) -> None:
@@ -151,7 +148,7 @@ def test_after_it_was_closed_it_is_opened_anew(
     assert is_kept(opened) == [True, True]
 
 
-@in_files
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server.")
 def test_one_that_the_server_has_ended_is_opened_anew(
     nodes: dict[str, UserTaskStatus], opened: list[Any]
 ) -> None:
@@ -164,7 +161,6 @@ def test_one_that_the_server_has_ended_is_opened_anew(
     assert row is not None and row.pk == nodes["a"].pk
 
 
-@in_files
 def test_one_that_is_older_than_a_site_allows_is_opened_anew(
     nodes: dict[str, UserTaskStatus], opened: list[Any]
 ) -> None:

@@ -14,10 +14,11 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
-from tests.helpers import a_user, leaf, node, queries, stored
+from tests.helpers import a_user, queries, stored
 from user_workflows.db import statements
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import REPLACES, WAITING, NodeType, Phase
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 objects = UserTaskStatus.objects
@@ -26,7 +27,7 @@ AT = now()
 
 @pytest.fixture
 def nodes(db: None) -> dict[str, UserTaskStatus]:
-    return stored(node("group", leaf("a"), leaf("b"), name="r"))
+    return stored(container("group", leaf("a"), leaf("b"), name="r"))
 
 
 @pytest.fixture

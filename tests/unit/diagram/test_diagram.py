@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 
 import user_workflows
 from tests.diagrams import HOSTILE, NOW, SVG, a, links, parsed, placed, shown, task, titles
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import queries, stored
 from user_workflows.diagram import diagram
 from user_workflows.diagram.boxes import MAX_BOXES, boxes
 from user_workflows.diagram.critical import critical_path
@@ -21,6 +21,7 @@ from user_workflows.diagram.text import clean, clip
 from user_workflows.graph import dependencies
 from user_workflows.phases import Phase
 from user_workflows.reports.formatting import format_duration
+from user_workflows.testing import container, leaf
 from user_workflows.tree.nodes import TreeNode
 
 STYLES = Path(user_workflows.__file__).parent / "static/user_workflows/graph.css"
@@ -29,8 +30,8 @@ STYLES = Path(user_workflows.__file__).parent / "static/user_workflows/graph.css
 
 @pytest.mark.django_db
 def test_a_workflow_that_failed_half_way_is_drawn_from_one_query() -> None:
-    chord = node("chord", node("group", leaf("b"), leaf("c")), leaf("d"), name="chord")
-    nodes = stored(node("chain", leaf("a"), chord, leaf("e"), name="root"))
+    chord = container("chord", container("group", leaf("b"), leaf("c")), leaf("d"), name="chord")
+    nodes = stored(container("chain", leaf("a"), chord, leaf("e"), name="root"))
     for name in ("a", "b", "c"):
         nodes[name].start()
     nodes["a"].succeed()

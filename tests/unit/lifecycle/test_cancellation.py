@@ -9,12 +9,13 @@ import pytest
 from celery import current_app
 from django.utils.timezone import now
 
-from tests.helpers import assert_tree_is_sound, leaf, node, phases, queries, signals, stored
+from tests.helpers import assert_tree_is_sound, phases, queries, signals, stored
 from user_workflows.lifecycle import cancellation, transitions
 from user_workflows.lifecycle.cancellation import Cancellation
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
@@ -24,11 +25,11 @@ Nodes = dict[str, UserTaskStatus]
 @pytest.fixture
 def nodes(db: None) -> Nodes:
     """a -> (b1 -> b2 | c) -> d: ``a`` is done, ``b1`` runs in a worker."""
-    header = node(
-        "group", node("chain", leaf("b1"), leaf("b2"), name="b"), leaf("c"), name="header"
+    header = container(
+        "group", container("chain", leaf("b1"), leaf("b2"), name="b"), leaf("c"), name="header"
     )
     nodes = stored(
-        node("chain", leaf("a"), node("chord", header, leaf("d"), name="chord"), name="r")
+        container("chain", leaf("a"), container("chord", header, leaf("d"), name="chord"), name="r")
     )
     transitions.settle(nodes["a"], Phase.SUCCEEDED)
     transitions.begin(nodes["b1"], 1, last_seen_at=now())
@@ -37,11 +38,12 @@ def nodes(db: None) -> Nodes:
 
 @pytest.fixture
 def told() -> Iterator[list[tuple[set[str], bool]]]:
-    """What the workers are told: ids, and whether to kill them."""
+    """What the workers are told: which tasks, by name, and whether to kill them."""
     heard: list[tuple[set[str], bool]] = []
 
     def hear(task_ids: list[str], terminate: bool, **kwargs: Any) -> None:
-        heard.append((set(task_ids), terminate))
+        names = dict(UserTaskStatus.objects.values_list("task_id", "name"))
+        heard.append(({names[task_id] for task_id in task_ids}, terminate))
 
     receivers = cancellation.tasks_revoked.receivers
     cancellation.tasks_revoked.receivers = []
@@ -271,9 +273,9 @@ def test_steps_of_spawned_tasks_count_in_the_root_but_not_in_their_parent(nodes:
 
 def test_signals_of_children_come_first_whatever_their_phases() -> None:
     """A branch that was canceled stands before one in which something had failed."""
-    canceled = node("group", leaf("a"), leaf("b"), name="canceled")
-    failed = node("group", leaf("x"), leaf("y"), name="failed")
-    nodes = stored(node("group", canceled, failed, name="r"))
+    canceled = container("group", leaf("a"), leaf("b"), name="canceled")
+    failed = container("group", leaf("x"), leaf("y"), name="failed")
+    nodes = stored(container("group", canceled, failed, name="r"))
     transitions.settle(nodes["x"], Phase.FAILED)
     with signals() as heard:
         nodes["r"].cancel()
@@ -284,8 +286,8 @@ def test_signals_of_children_come_first_whatever_their_phases() -> None:
 def test_the_number_of_queries_does_not_grow_with_the_number_of_tasks() -> None:
     counts = []
     for size in (10, 400):
-        header = node("group", *(leaf(f"{size}.{n}") for n in range(size)), name=f"h{size}")
-        root = stored(node("chord", header, leaf(f"e{size}"), name=f"r{size}"))[f"r{size}"]
+        header = container("group", *(leaf(f"{size}.{n}") for n in range(size)), name=f"h{size}")
+        root = stored(container("chord", header, leaf(f"e{size}"), name=f"r{size}"))[f"r{size}"]
         with queries() as sql:
             root.cancel()
         counts.append(len(sql))
@@ -308,7 +310,7 @@ def test_canceling_succeeds_while_the_broker_is_away(
         raise ConnectionRefusedError("no broker")
 
     monkeypatch.setattr(current_app.control, "revoke", away)
-    nodes = stored(node("chain", leaf("a"), leaf("b"), name="r"))
+    nodes = stored(container("chain", leaf("a"), leaf("b"), name="r"))
     cancellation = nodes["r"].cancel()
     assert cancellation.pending == 2
     assert set(phases(nodes["r"].pk).values()) == {"CANCELED"}

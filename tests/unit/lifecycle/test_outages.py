@@ -12,7 +12,7 @@ from celery.result import allow_join_result
 from django.db import OperationalError
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, phases, stored
+from tests.helpers import phases, stored
 from tests.tasks import CALLS, Named, user
 from tests.unit.writers import PausedWriter
 from user_workflows.canvas import tracked, workflow
@@ -22,6 +22,7 @@ from user_workflows.lifecycle.execution import Execution
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.reports import tree_json
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 learner = pytest.fixture(name="learner")(lambda user: user)
@@ -33,7 +34,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_the_duration_of_a_task_that_started_in_the_future_is_zero() -> None:
-    nodes = stored(node("group", leaf("a"), name="r"))
+    nodes = stored(container("group", leaf("a"), name="r"))
     UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(
         started_at=now() + HOUR, settled_at=now()
     )
@@ -42,7 +43,7 @@ def test_the_duration_of_a_task_that_started_in_the_future_is_zero() -> None:
 
 
 def test_sums_are_stored_though_the_last_roll_up_is_dated_in_the_future() -> None:
-    nodes = stored(node("group", leaf("a", total_steps=3), name="r"))
+    nodes = stored(container("group", leaf("a", total_steps=3), name="r"))
     UserTaskStatus.objects.filter(pk=nodes["r"].pk).update(rolled_up_at=now() + HOUR)
     UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(completed_steps=2)
     assert steps.roll_up(nodes["r"].pk, every=timedelta(seconds=0.5))
@@ -50,7 +51,7 @@ def test_sums_are_stored_though_the_last_roll_up_is_dated_in_the_future() -> Non
 
 
 def test_a_version_of_the_future_has_the_whole_tree_read_again() -> None:
-    nodes = stored(node("group", leaf("a"), name="r"))
+    nodes = stored(container("group", leaf("a"), name="r"))
     tree = nodes["r"].tree()
     assert tree_json.changed_nodes(tree, now() + HOUR) is None
     assert (
@@ -60,7 +61,7 @@ def test_a_version_of_the_future_has_the_whole_tree_read_again() -> None:
 
 
 def test_a_task_that_started_in_the_future_fails_like_any_other() -> None:
-    nodes = stored(node("chain", leaf("a"), leaf("b"), name="r"))
+    nodes = stored(container("chain", leaf("a"), leaf("b"), name="r"))
     transitions.begin(nodes["a"], 1, last_seen_at=now() + HOUR)
     UserTaskStatus.objects.filter(pk=nodes["a"].pk).update(started_at=now() + HOUR)
     assert transitions.settle(nodes["a"], Phase.FAILED, attempt=1)

@@ -14,7 +14,7 @@ import pytest
 from django.db import DatabaseError, OperationalError, transaction
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import queries, stored
 from tests.unit.writers import PausedWriter
 from user_workflows.db.connections import status_connection
 from user_workflows.exceptions import TaskCanceledException
@@ -24,6 +24,7 @@ from user_workflows.lifecycle.progress import ProgressWriter
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
@@ -31,9 +32,9 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def nodes(db: None) -> dict[str, UserTaskStatus]:
     return stored(
-        node(
+        container(
             "group",
-            node("chain", leaf("a", total_steps=5), leaf("b"), name="c"),
+            container("chain", leaf("a", total_steps=5), leaf("b"), name="c"),
             leaf("d", total_steps=4),
             name="r",
         )
@@ -858,8 +859,8 @@ class TestTexts:
         assert UserTaskStatus.objects.get(name="c").modified > before
 
     def test_a_text_is_not_shown_above_the_group(self) -> None:
-        inner = node("chain", leaf("a"), name="inner")
-        nodes = stored(node("chain", node("group", inner, name="group"), name="outer"))
+        inner = container("chain", leaf("a"), name="inner")
+        nodes = stored(container("chain", container("group", inner, name="group"), name="outer"))
         nodes["a"].set_state("Reading")
         found = dict(UserTaskStatus.objects.values_list("name", "state"))
         assert found == {
@@ -875,8 +876,8 @@ class TestTexts:
         assert UserTaskStatus.objects.get(name="c").state == "Failed"
 
     def test_loaded_parents_show_the_text_of_their_child(self) -> None:
-        inner = node("chain", leaf("a"), name="inner")
-        stored(node("chain", inner, name="outer"))
+        inner = container("chain", leaf("a"), name="inner")
+        stored(container("chain", inner, name="outer"))
         status = UserTaskStatus.objects.select_related("parent__parent").get(name="a")
         status.set_state("Reading")
         assert status.parent is not None and status.parent.parent is not None

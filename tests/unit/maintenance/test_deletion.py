@@ -15,17 +15,18 @@ from django.db import models, transaction
 from django.db.models.signals import post_delete, pre_delete
 from django.utils.timezone import now
 
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import queries, stored
 from user_workflows.maintenance import deletion
 from user_workflows.maintenance.deletion import purge
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.tasks import purge_old_user_tasks, purge_old_user_workflows
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
 
 def aged(name: str, days: float) -> dict[str, UserTaskStatus]:
-    nodes = stored(node("chain", leaf(f"{name}1"), leaf(f"{name}2"), name=name))
+    nodes = stored(container("chain", leaf(f"{name}1"), leaf(f"{name}2"), name=name))
     age(nodes[name], days)
     return nodes
 

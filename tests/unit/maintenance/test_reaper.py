@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from tests import tasks
-from tests.helpers import leaf, node, phases, queries, signals, stored
+from tests.helpers import phases, queries, signals, stored
 from user_workflows import user_task_stopped, workflow_finished
 from user_workflows.lifecycle import progress, transitions
 from user_workflows.maintenance import reaper
@@ -24,6 +24,7 @@ from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import spawning
 from user_workflows.tasks import reap_lost_user_tasks
+from user_workflows.testing import container, leaf
 from user_workflows.tree.nodes import read_tree
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +48,7 @@ def conf() -> Iterator[Any]:
 @pytest.fixture
 def nodes(transactional_db: None) -> Nodes:
     """a -> b -> c: a worker has started ``a`` just now."""
-    nodes = stored(node("chain", leaf("a"), leaf("b"), leaf("c"), name="r"))
+    nodes = stored(container("chain", leaf("a", task_id="a"), leaf("b"), leaf("c"), name="r"))
     transitions.begin(nodes["a"], 1, last_seen_at=now())
     return nodes
 
@@ -122,7 +123,7 @@ class TestStalledTasks:
         assert reap() == Report()
 
     def test_a_lost_task_that_may_fail_fails_its_chain_if_a_task_waits_for_it(self) -> None:
-        nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        nodes = stored(container("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
         reap()
         assert phases(nodes["r"].pk) == {"r": "FAILED", "a": "FAILED", "b": "SKIPPED"}
@@ -137,7 +138,7 @@ class TestStalledTasks:
         assert phases(nodes["r"].pk)["a"] == "FAILED"
 
     def test_tasks_that_have_ended_or_were_replaced_need_no_heartbeats(self) -> None:
-        root = node("chain", leaf("a", allow_failure=True), leaf("x"), leaf("b"), name="r")
+        root = container("chain", leaf("a", allow_failure=True), leaf("x"), leaf("b"), name="r")
         nodes = stored(root)
         for name in "ax":
             transitions.begin(nodes[name], 1, last_seen_at=now())
@@ -175,7 +176,7 @@ class TestStalledTasks:
     def test_a_lost_task_that_may_fail_makes_its_group_partial_if_no_task_waits_for_it(
         self,
     ) -> None:
-        nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        nodes = stored(container("group", leaf("a", allow_failure=True), leaf("b"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
         reap()
         transitions.settle(nodes["b"], Phase.SUCCEEDED)
@@ -223,7 +224,9 @@ class TestResultBackend:
 
     def test_a_failure_in_the_result_backend_is_not_allowed(self) -> None:
         """Else it would have gone on with None for a result."""
-        nodes = stored(node("chain", leaf("a", allow_failure=True), leaf("b"), name="r"))
+        nodes = stored(
+            container("chain", leaf("a", task_id="a", allow_failure=True), leaf("b"), name="r")
+        )
         transitions.begin(nodes["a"], 1, last_seen_at=now() - HOUR)
         current_app.backend.store_result("a", tasks.Boom("a went wrong"), FAILURE)
         try:
@@ -279,28 +282,30 @@ class TestHalfSettled:
         assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
 
     def test_a_container_is_caused_by_the_leaf_that_failed_first(self) -> None:
-        nodes = stored(node("group", leaf("a"), leaf("b"), leaf("c"), name="r"))
+        nodes = stored(container("group", leaf("a"), leaf("b"), leaf("c"), name="r"))
         for name, since in (("a", 5), ("b", 20), ("c", 10)):
             change(nodes[name], phase=Phase.FAILED, settled_at=now() - since * MINUTE)
         assert reap().settled == [nodes["r"].uuid]
         assert UserTaskStatus.objects.get(name="r").caused_by == nodes["b"]
 
     def test_a_repaired_workflow_that_goes_on_gets_its_sums_stored(self) -> None:
-        nodes = stored(node("group", node("chain", leaf("a"), name="c"), leaf("x"), name="r"))
+        nodes = stored(
+            container("group", container("chain", leaf("a"), name="c"), leaf("x"), name="r")
+        )
         change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
         assert reap().settled == [nodes["r"].uuid]
         progress.finish()
         assert UserTaskStatus.objects.get(name="r").completed_steps == 1
 
     def test_a_last_success_that_settled_nothing_settles_its_ancestors(self) -> None:
-        nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
+        nodes = stored(container("group", container("chain", leaf("a"), name="c"), name="r"))
         change(nodes["a"], phase=Phase.SUCCEEDED, completed_steps=1, settled_at=now() - HOUR)
         assert reap().settled == [nodes["r"].uuid]
         root = UserTaskStatus.objects.get(name="r")
         assert (root.phase, root.is_settled, root.completed_steps) == ("SUCCEEDED", True, 1)
 
     def test_a_settled_container_settles_its_open_parent(self) -> None:
-        nodes = stored(node("group", node("chain", leaf("a"), name="c"), name="r"))
+        nodes = stored(container("group", container("chain", leaf("a"), name="c"), name="r"))
         done = {"phase": Phase.SUCCEEDED, "settled_at": now() - HOUR}
         change(nodes["a"], **done)
         change(nodes["c"], **done)
@@ -308,7 +313,9 @@ class TestHalfSettled:
 
     def test_a_container_that_is_not_marked_by_a_canceled_child_is_marked(self) -> None:
         nodes = stored(
-            node("chord", node("group", leaf("a"), leaf("x"), name="g"), leaf("b"), name="r")
+            container(
+                "chord", container("group", leaf("a"), leaf("x"), name="g"), leaf("b"), name="r"
+            )
         )
         change(nodes["a"], phase=Phase.CANCELED, state="Canceled", settled_at=now() - HOUR)
         transitions.begin(nodes["x"], 1, last_seen_at=now())
@@ -330,7 +337,9 @@ class TestHalfSettled:
         assert UserTaskStatus.objects.get(name="a").is_settled
 
     def test_a_canceled_spawned_task_does_not_skip_the_successors_of_its_parent(self) -> None:
-        nodes = stored(node("group", node("chain", leaf("a"), leaf("b")), leaf("c"), name="r"))
+        nodes = stored(
+            container("group", container("chain", leaf("a"), leaf("b")), leaf("c"), name="r")
+        )
         transitions.begin(nodes["a"], 1, last_seen_at=now())
         spawning.attach_subtree(nodes["a"], leaf("sent", allow_failure=True)).cancel()
         transitions.settle(nodes["a"], Phase.SUCCEEDED)
@@ -347,7 +356,7 @@ class TestHalfSettled:
         assert phases(nodes["r"].pk)["b"] == "PENDING"
 
     def test_a_container_whose_last_child_settled_within_a_minute_is_left(self) -> None:
-        nodes = stored(node("group", leaf("a"), leaf("b"), name="r"))
+        nodes = stored(container("group", leaf("a"), leaf("b"), name="r"))
         change(nodes["a"], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
         change(nodes["b"], phase=Phase.SUCCEEDED, settled_at=now() - MINUTE / 2)
         assert reap() == Report()
@@ -506,7 +515,7 @@ class TestSeveralReapers:
     ) -> None:
         """The other runs as a whole before the first one's so many-th write."""
         silent(nodes["a"], HOUR)
-        other = stored(node("group", leaf("x"), leaf("y"), name="s"))
+        other = stored(container("group", leaf("x"), leaf("y"), name="s"))
         for name in "xy":
             change(other[name], phase=Phase.SUCCEEDED, settled_at=now() - HOUR)
         unsent = stored(leaf("z"))["z"]
@@ -539,12 +548,14 @@ class TestSeveralReapers:
 
 def test_reaping_healthy_workflows_costs_five_queries(nodes: Nodes) -> None:
     for number in range(20):
-        found = stored(node("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}"))
+        found = stored(
+            container("chain", leaf(f"{number}.1"), leaf(f"{number}.2"), name=f"r{number}")
+        )
         done = found[f"{number}.1"]
         transitions.settle(done, Phase.SUCCEEDED)
         change(done, settled_at=now() - HOUR, last_seen_at=now() - HOUR)
-    allowed = stored(node("group", leaf("x", allow_failure=True), leaf("y"), name="allowed"))
-    broken = stored(node("group", leaf("v"), leaf("w"), leaf("u"), name="broken"))
+    allowed = stored(container("group", leaf("x", allow_failure=True), leaf("y"), name="allowed"))
+    broken = stored(container("group", leaf("v"), leaf("w"), leaf("u"), name="broken"))
     for each in (allowed["x"], broken["v"], broken["w"]):
         transitions.settle(each, Phase.CANCELED if each is broken["w"] else Phase.FAILED)
         change(each, settled_at=now() - HOUR)

@@ -13,11 +13,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils.timezone import now
 
-from tests.helpers import assert_tree_is_sound, leaf, node, queries, stored
+from tests.helpers import assert_tree_is_sound, queries, stored
 from user_workflows.lifecycle.cancellation import Cancellation
 from user_workflows.management.commands import check_trees
 from user_workflows.models import UserTaskStatus
 from user_workflows.reports.labels import cancel_outcome
+from user_workflows.testing import container, leaf
 from user_workflows.tree import integrity
 
 pytestmark = pytest.mark.django_db
@@ -31,8 +32,10 @@ def run(name: str, *args: Any, out: StringIO | None = None, **options: Any) -> s
 
 def exported() -> dict[str, UserTaskStatus]:
     """Read, then two lessons at once, then pack; by name."""
-    lessons = node("group", leaf("one"), leaf("two"), name="lessons")
-    return stored(node("chain", leaf("read"), node("chord", lessons, leaf("pack")), name="root"))
+    lessons = container("group", leaf("one"), leaf("two"), name="lessons")
+    return stored(
+        container("chain", leaf("read"), container("chord", lessons, leaf("pack")), name="root")
+    )
 
 
 @pytest.mark.parametrize("command", ["watch_workflow", "cancel_workflow", "check_trees"])
@@ -47,7 +50,7 @@ def test_an_unknown_uuid_is_an_error(command: str):
 
 def test_canceling_a_branch_leaves_other_branches_pending():
     nodes = stored(
-        node("group", node("chain", leaf("a"), leaf("b"), name="in"), leaf("c"), name="r")
+        container("group", container("chain", leaf("a"), leaf("b"), name="in"), leaf("c"), name="r")
     )
     nodes["a"].succeed()
     out = run("cancel_workflow", nodes["in"].uuid)
@@ -196,8 +199,8 @@ def exported_as(prefix: str) -> dict[str, UserTaskStatus]:
     """Another tree of that shape, with task ids of its own."""
     names = ("one", "two", "read", "pack", "lessons", "root")
     one, two, read, pack, lessons, root = (f"{prefix} {name}" for name in names)
-    chord = node("chord", node("group", leaf(one), leaf(two), name=lessons), leaf(pack))
-    nodes = stored(node("chain", leaf(read), chord, name=root))
+    chord = container("chord", container("group", leaf(one), leaf(two), name=lessons), leaf(pack))
+    nodes = stored(container("chain", leaf(read), chord, name=root))
     return {name.removeprefix(f"{prefix} "): n for name, n in nodes.items()}
 
 
@@ -258,7 +261,7 @@ def test_a_root_with_a_parent_in_another_tree_becomes_part_of_that_tree():
 
 
 def test_only_the_first_faults_of_a_tree_are_listed():
-    nodes = stored(node("group", *(leaf(f"leaf {n}") for n in range(30)), name="root"))
+    nodes = stored(container("group", *(leaf(f"leaf {n}") for n in range(30)), name="root"))
     UserTaskStatus.objects.filter(parent=nodes["root"]).update(level=5)
     out = StringIO()
     with pytest.raises(CommandError):
@@ -271,7 +274,7 @@ def test_only_the_first_faults_of_a_tree_are_listed():
 def test_checking_a_sound_tree_takes_few_queries_and_no_lock(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(check_trees, "BATCH", 4)
     for n in range(5):
-        stored(node("group", leaf(f"a{n}"), leaf(f"b{n}"), name=f"root {n}"))
+        stored(container("group", leaf(f"a{n}"), leaf(f"b{n}"), name=f"root {n}"))
     for n in range(9):
         stored(leaf(f"only {n}"))
     with queries() as run_:

@@ -11,10 +11,11 @@ from uuid import uuid4
 import pytest
 from django.core.management.base import CommandError
 
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import queries, stored
 from tests.unit.management.test_commands import exported, run
 from user_workflows.management.commands import watch_workflow
 from user_workflows.models import UserTaskStatus
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
@@ -151,13 +152,13 @@ def test_names_that_the_terminal_cannot_encode_are_replaced():
     ],
 )
 def test_the_exit_status_follows_the_verdict(end: Any, status: int, capsys: Any):
-    nodes = stored(node("group", leaf("one"), name="root"))
+    nodes = stored(container("group", leaf("one"), name="root"))
     end(nodes)
     assert exit_status(nodes["root"].uuid) == status
 
 
 def test_success_with_failures_exits_with_status_zero(capsys: Any):
-    nodes = stored(node("group", leaf("one", allow_failure=True), leaf("two"), name="root"))
+    nodes = stored(container("group", leaf("one", allow_failure=True), leaf("two"), name="root"))
     nodes["one"].fail("x")
     nodes["two"].succeed()
     assert exit_status(nodes["root"].uuid) == 0

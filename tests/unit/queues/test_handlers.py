@@ -18,7 +18,7 @@ from celery.states import PENDING, REVOKED
 from django.db import OperationalError, transaction
 from django.utils.timezone import now
 
-from tests.helpers import a_user, deliver, leaf, phases, queries, work
+from tests.helpers import a_user, deliver, phases, queries, work
 from tests.tasks import CALLS, Boom, Named, following, owned, plain, user
 from tests.unit.writers import PausedWriter
 from user_workflows import workflow_finished
@@ -31,6 +31,7 @@ from user_workflows.phases import Phase
 from user_workflows.queues.celery import gate, handlers, patches, recording, spawning
 from user_workflows.queues.celery.context import HEADER, WHOLE
 from user_workflows.queues.celery.recording import RETRY_DELAYS, recorded
+from user_workflows.testing import leaf
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

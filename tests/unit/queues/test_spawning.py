@@ -14,12 +14,8 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from tests.helpers import (
-    Broker,
     assert_tree_is_sound,
-    broker,
     deliver,
-    leaf,
-    node,
     phases,
     signals,
     stored,
@@ -32,6 +28,7 @@ from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.queues.celery import patches, spawning
 from user_workflows.queues.celery.context import HEADER
+from user_workflows.testing import ManualWorker, container, leaf, manual_worker
 
 pytestmark = pytest.mark.django_db
 learner = pytest.fixture(name="learner")(lambda user: user)
@@ -296,9 +293,9 @@ class TestLooseTasks:
 
     @pytest.fixture
     def nodes(self, db: None) -> dict[str, UserTaskStatus]:
-        nodes = stored(node("chain", leaf("a"), leaf("b"), name="r"))
+        nodes = stored(container("chain", leaf("a"), leaf("b"), name="r"))
         transitions.begin(nodes["a"], 1, last_seen_at=now())
-        plan = node("chain", leaf("x", total_steps=3), leaf("y"), allow_failure=True)
+        plan = container("chain", leaf("x", total_steps=3), leaf("y"), allow_failure=True)
         spawning.attach_subtree(nodes["a"], plan)
         return {n.name: n for n in UserTaskStatus.objects.filter(tree_id=nodes["r"].pk)}
 
@@ -494,13 +491,13 @@ class TestMessages:
     task becomes."""
 
     @pytest.fixture
-    def sent(self) -> Iterator[Broker]:
-        with broker() as sent:
-            yield sent
+    def worker(self) -> Iterator[ManualWorker]:
+        with manual_worker() as worker:
+            yield worker
 
-    def run(self, canvas: Any, learner: Any, sent: Broker) -> Any:
+    def run(self, canvas: Any, learner: Any, worker: ManualWorker) -> Any:
         root = workflow(canvas, user=learner).delay()
-        sent.deliver()
+        worker.run_all()
         assert_tree_is_sound(root.tree_id)
         assert not UserTaskStatus.objects.active().exists()
         return root.tree()
@@ -522,7 +519,7 @@ class TestMessages:
     )
     @pytest.mark.parametrize("place", ["alone", "chain", "header", "linked"])
     def test_what_a_task_becomes_stands_in_its_place(
-        self, make: Any, grown: Shape, place: str, learner: Any, sent: Broker
+        self, make: Any, grown: Shape, place: str, learner: Any, worker: ManualWorker
     ) -> None:
         MADE.update(a=make, z=lambda: task("v"))
         a, b = becoming.si(tag="a"), task("b")
@@ -534,25 +531,25 @@ class TestMessages:
             ),
             "linked": (linked(a.clone(), b), lambda a: ("link", a, "b")),
         }[place]  # fmt: skip
-        tree = self.run(canvas, learner, sent)
+        tree = self.run(canvas, learner, worker)
         assert shape(tree) == around(("replaced", grown))
         assert {node.phase for node in tree.walk()} == {Phase.SUCCEEDED}
 
     @pytest.mark.parametrize("is_allowed", [True, False])
     def test_a_replacement_may_fail_as_the_task_could(
-        self, is_allowed: bool, learner: Any, sent: Broker
+        self, is_allowed: bool, learner: Any, worker: ManualWorker
     ) -> None:
         MADE["a"] = lambda: chain(task("x"), task("y", do="raise"))
         a = tracked(becoming.si(tag="a"), allow_failure=is_allowed)
-        tree = self.run(chain(a, task("b")), learner, sent)
+        tree = self.run(chain(a, task("b")), learner, worker)
         found = phases(tree.pk)
         expected = ("PARTIAL", "SUCCEEDED") if is_allowed else ("FAILED", "SKIPPED")
         assert (found["a"], found["b"]) == expected
 
-    def test_only_the_last_task_of_it_may(self, learner: Any, sent: Broker) -> None:
+    def test_only_the_last_task_of_it_may(self, learner: Any, worker: ManualWorker) -> None:
         MADE["a"] = lambda: chain(task("x", do="raise"), task("y"))
         a = tracked(becoming.si(tag="a"), allow_failure=True)
-        tree = self.run(chain(a, task("b")), learner, sent)
+        tree = self.run(chain(a, task("b")), learner, worker)
         found = phases(tree.pk)
         assert (found["a"], found["y"], found["b"]) == ("FAILED", "SKIPPED", "SKIPPED")
 
@@ -561,7 +558,7 @@ class TestMessages:
         self,
         replaces: bool,
         learner: Any,
-        sent: Broker,
+        worker: ManualWorker,
         monkeypatch: pytest.MonkeyPatch,
         caplog: Any,
     ) -> None:
@@ -571,13 +568,13 @@ class TestMessages:
         MADE["a"] = lambda: task("x") if replaces else task("x").delay()
         root = workflow((becoming if replaces else sending).si(tag="a"), user=learner).delay()
         monkeypatch.setattr(spawning, "_attach", broken)
-        sent.deliver()
+        worker.run_all()
         assert CALLS == ["a", "x"]
         assert "will not see" in caplog.text
         assert set(phases(root.pk)) == {"a"}
 
     def test_nor_where_it_cannot_be_planned(
-        self, learner: Any, sent: Broker, monkeypatch: pytest.MonkeyPatch, caplog: Any
+        self, learner: Any, worker: ManualWorker, monkeypatch: pytest.MonkeyPatch, caplog: Any
     ) -> None:
         def broken(*args: Any, **kwargs: Any) -> None:
             raise ValueError
@@ -585,31 +582,33 @@ class TestMessages:
         MADE["a"] = lambda: task("x").delay()
         root = workflow(sending.si(tag="a"), user=learner).delay()
         monkeypatch.setattr(spawning, "plan_canvas", broken)
-        sent.deliver()
+        worker.run_all()
         assert CALLS == ["a", "x"]
         assert "will not see" in caplog.text
         assert phases(root.pk) == {"a": "SUCCEEDED"}
-        assert HEADER not in sent.headers[-1]
+        assert HEADER not in worker.sent[-1].headers
 
-    def test_celerys_own_tasks_pass_the_workflow_on(self, learner: Any, sent: Broker) -> None:
+    def test_celerys_own_tasks_pass_the_workflow_on(
+        self, learner: Any, worker: ManualWorker
+    ) -> None:
         """So does one that waits for a chord, to what comes after that."""
         MADE["a"] = lambda: current_app.tasks["celery.accumulate"].delay(1)
-        tree = self.run(sending.si(tag="a"), learner, sent)
+        tree = self.run(sending.si(tag="a"), learner, worker)
         assert phases(tree.pk) == {"a": "SUCCEEDED"}
-        assert sent.headers[-1][HEADER] == tree.pk
+        assert worker.sent[-1].headers[HEADER] == tree.pk
 
     def test_celery_is_told_once_what_happens(self) -> None:
         before = (Task.on_replace, Task.add_to_chord, Task.apply_async)
         patches.install()
         assert before == (Task.on_replace, Task.add_to_chord, Task.apply_async)
 
-    def test_what_is_sent_fails_for_itself(self, learner: Any, sent: Broker) -> None:
+    def test_what_is_sent_fails_for_itself(self, learner: Any, worker: ManualWorker) -> None:
         MADE["a"] = lambda: task("x", do="raise").delay()
-        tree = self.run(sending.si(tag="a"), learner, sent)
+        tree = self.run(sending.si(tag="a"), learner, worker)
         assert phases(tree.pk) == {"a": "PARTIAL", "x": "FAILED"}
 
     def test_what_is_sent_has_the_id_that_the_task_gets_and_a_name(
-        self, learner: Any, sent: Broker
+        self, learner: Any, worker: ManualWorker
     ) -> None:
         ids: list[str] = []
 
@@ -620,14 +619,14 @@ class TestMessages:
             ids.append(task("v").delay().id)
 
         MADE["a"] = send
-        tree = self.run(sending.si(tag="a"), learner, sent)
+        tree = self.run(sending.si(tag="a"), learner, worker)
         names = {node.task_id: node.name for node in tree.walk()}
         assert [names[task_id] for task_id in ids] == ["y", "z", "v"]
         assert [node.name for node in tree.children] == ["2 tasks in order", "z", "v"]
 
     @pytest.mark.parametrize("is_whole", [True, False])
     def test_whether_plain_tasks_have_nodes_is_passed_on(
-        self, is_whole: bool, learner: Any, sent: Broker
+        self, is_whole: bool, learner: Any, worker: ManualWorker
     ) -> None:
         MADE["a"] = lambda: sending.si(tag="b").delay()
         MADE["b"] = lambda: [plain.delay(), plain.map([1]).delay()]
@@ -636,15 +635,17 @@ class TestMessages:
             workflow(a, user=learner).delay()
         else:
             chain(owned.si(learner.pk, tag="o"), a).delay()
-        sent.deliver()
+        worker.run_all()
         tasks = UserTaskStatus.objects.filter(node_type="task").exclude(name="o")
         names = sorted(tasks.values_list("name", flat=True))
         assert names == ["a", "b", *(("plain", "plain") if is_whole else ())]
 
-    def test_what_it_adds_to_its_chord_is_waited_for(self, learner: Any, sent: Broker) -> None:
+    def test_what_it_adds_to_its_chord_is_waited_for(
+        self, learner: Any, worker: ManualWorker
+    ) -> None:
         """Celery can do that with results in Redis only."""
         root = workflow(chord([adding.si(tag="a"), task("b")], task("c")), user=learner).delay()
-        sent.deliver()
+        worker.run_all()
         assert shape(root.tree()) == ("chord", ("group", ("a+", "x"), "b"), "c")
         assert "adding" not in CALLS
 

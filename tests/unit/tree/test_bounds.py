@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries, stored
+from tests.helpers import a_user, assert_tree_is_sound, queries, stored
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.planning.plan import PlanNode
 from user_workflows.queues.celery import spawning
+from user_workflows.testing import container, leaf
 from user_workflows.tree import integrity
 from user_workflows.tree.bounds import NODE_GAP, assign_bounds
 from user_workflows.tree.nodes import percent, read_tree
@@ -18,10 +19,15 @@ pytestmark = pytest.mark.django_db
 
 
 def a_plan() -> PlanNode:
-    return node(
+    return container(
         "chain",
         leaf("a", total_steps=3),
-        node("chord", node("group", leaf("b"), leaf("c"), name="header"), leaf("d"), name="chord"),
+        container(
+            "chord",
+            container("group", leaf("b"), leaf("c"), name="header"),
+            leaf("d"),
+            name="chord",
+        ),
         name="all",
     )
 
@@ -50,7 +56,7 @@ def test_placing_nests_every_node_in_its_parent(gap: int) -> None:
 
 
 def test_placing_a_thousand_members_leaves_room_in_64_bits() -> None:
-    plan = node("group", *(leaf(str(n)) for n in range(1000)), name="many")
+    plan = container("group", *(leaf(str(n)) for n in range(1000)), name="many")
     assert assign_bounds(plan)[0].rght < 2**44
 
 
@@ -104,7 +110,7 @@ def test_a_stray_is_a_fault() -> None:
 
 
 def test_renumbering_mends_any_bounds_by_the_parents_and_touches_no_other_tree() -> None:
-    nodes, other = stored(a_plan()), stored(node("group", leaf("x"), leaf("y")))
+    nodes, other = stored(a_plan()), stored(container("group", leaf("x"), leaf("y")))
     tree = UserTaskStatus.objects.filter(tree_id=nodes["all"].pk)
     tree.exclude(pk=nodes["all"].pk).update(tree_id=0, lft=1, rght=1, level=9)
     before = list(UserTaskStatus.objects.filter(pk__in=[n.pk for n in other.values()]).values())
@@ -139,7 +145,7 @@ def test_room_is_behind_the_last_child() -> None:
 
 
 def test_a_full_node_makes_room_by_renumbering_its_tree() -> None:
-    root = stored(node("group", leaf("a"), name="full"))["full"]
+    root = stored(container("group", leaf("a", task_id="a"), name="full"))["full"]
     for n in range(40):
         UserTaskStatus.objects.create(
             user=root.user, parent=root, task_id=f"n{n}", task_class="t", name="n", total_steps=1
@@ -150,7 +156,7 @@ def test_a_full_node_makes_room_by_renumbering_its_tree() -> None:
 
 
 def test_a_node_without_a_gap_at_all_makes_room_too() -> None:
-    root = stored(node("group", name="tight"))["tight"]
+    root = stored(container("group", name="tight"))["tight"]
     UserTaskStatus.objects.filter(pk=root.pk).update(rght=2)
     room = allocate_slot(root.pk, size=500)
     assert room.gap >= 1
@@ -196,7 +202,9 @@ def test_percent_is_100_only_when_all_is_done(completed: int, total: int, expect
 
 def test_a_subtree_is_read_without_the_nodes_of_another_tree_that_stand_there_too() -> None:
     nodes = stored(a_plan())
-    other = node("chain", leaf("x"), node("group", leaf("y"), leaf("z"), name="g"), name="other")
+    other = container(
+        "chain", leaf("x"), container("group", leaf("y"), leaf("z"), name="g"), name="other"
+    )
     stored(other)
     assert [n.name for n in nodes["chord"].tree().walk()] == ["chord", "header", "b", "c", "d"]
     found = UserTaskStatus.objects.filter(pk=nodes["chord"].pk).with_subtree()
@@ -212,7 +220,7 @@ def test_a_subtree_is_in_tree_order_whenever_its_nodes_were_made() -> None:
 
 
 def test_the_latest_is_the_users_own_workflow_of_those_of_one_time_the_last() -> None:
-    first, second = stored(leaf("1"))["1"], stored(node("chain", leaf("2"), name="r"))["r"]
+    first, second = stored(leaf("1"))["1"], stored(container("chain", leaf("2"), name="r"))["r"]
     another = stored(leaf("3"))["3"]
     UserTaskStatus.objects.filter(pk=another.pk).update(user=a_user("another"))
     assert UserTaskStatus.objects.latest_for(first.user) == second
@@ -246,8 +254,8 @@ def test_what_begins_before_its_parent_or_where_it_ends_is_a_fault() -> None:
 
 
 def test_each_of_many_parents_is_looked_into() -> None:
-    chains = [node("chain", leaf(str(number)), name=f"c{number}") for number in range(501)]
-    nodes = stored(node("group", *chains, name="wide"))
+    chains = [container("chain", leaf(str(number)), name=f"c{number}") for number in range(501)]
+    nodes = stored(container("group", *chains, name="wide"))
     assert integrity.find_faults(nodes["wide"].pk) == []
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from tests.helpers import a_user, assert_tree_is_sound, leaf, node, queries
+from tests.helpers import a_user, assert_tree_is_sound, queries
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
 from user_workflows.planning.plan import PlanNode
 from user_workflows.queues.celery import submission
+from user_workflows.testing import container, leaf
 from user_workflows.tree import inserting
 
 pytestmark = pytest.mark.django_db
@@ -44,12 +45,15 @@ def expected_queries(plan: PlanNode) -> int:
     ("plan", "levels"),
     [
         (leaf("a"), 1),
-        (node("chain", leaf("a"), leaf("b")), 2),
-        (node("chord", node("group", leaf("a"), leaf("b")), leaf("c")), 3),
+        (container("chain", leaf("a"), leaf("b")), 2),
+        (container("chord", container("group", leaf("a"), leaf("b")), leaf("c")), 3),
         (
-            node(
+            container(
                 "chain",
-                *(node("chord", node("group", leaf(f"{n}")), leaf(f"{n}b")) for n in range(9)),
+                *(
+                    container("chord", container("group", leaf(f"{n}")), leaf(f"{n}b"))
+                    for n in range(9)
+                ),
             ),
             4,
         ),
@@ -66,8 +70,8 @@ def test_a_tree_costs_two_queries_and_one_for_each_level_below(plan: PlanNode, l
 
 
 def test_a_chord_of_a_thousand_costs_no_more_but_where_the_database_limits_a_query() -> None:
-    plan = node(
-        "chord", node("group", *(leaf(str(n)) for n in range(1000)), name="h"), leaf("body")
+    plan = container(
+        "chord", container("group", *(leaf(str(n)) for n in range(1000)), name="h"), leaf("body")
     )
     user = a_user()
     if connection.vendor == "postgresql":
@@ -80,7 +84,7 @@ def test_a_chord_of_a_thousand_costs_no_more_but_where_the_database_limits_a_que
 
 
 def test_the_root_that_is_returned_is_as_stored() -> None:
-    root = submission.store_plan(node("group", leaf("a", total_steps=3)), user_id=a_user().pk)
+    root = submission.store_plan(container("group", leaf("a", total_steps=3)), user_id=a_user().pk)
     fresh = UserTaskStatus.objects.get(pk=root.pk)
     for field in UserTaskStatus._meta.concrete_fields:
         assert getattr(root, field.attname) == getattr(fresh, field.attname), field.attname
@@ -97,7 +101,9 @@ def test_the_tree_id_is_the_roots_key() -> None:
 
 
 def test_empty_containers_are_settled_at_once_and_announced() -> None:
-    plan = node("chain", leaf("a"), node("group", node("group", name="inner"), name="outer"))
+    plan = container(
+        "chain", leaf("a"), container("group", container("group", name="inner"), name="outer")
+    )
     root = submission.store_plan(plan, user_id=a_user().pk)
     found: dict[str, Any] = {n.name: n for n in UserTaskStatus.objects.filter(tree_id=root.pk)}
     for name in ("inner", "outer"):
@@ -117,7 +123,9 @@ def test_both_ways_to_write_a_tree_write_the_same(monkeypatch: pytest.MonkeyPatc
         leaves = [leaf(f"{copies} {n}", total_steps=n) for n in range(len(texts))]
         for planned, text in zip(leaves, texts, strict=True):
             planned.name = planned.task_class = text
-        plan = node("chain", node("group", *leaves, name="all", named=True), leaf(f"b {copies}"))
+        header = container("group", *leaves, name="all")
+        header.named = True
+        plan = container("chain", header, leaf(f"b {copies}"))
         plan.children[1].name = "b"
         plan.name = "chain"
         root = submission.store_plan(plan, user_id=a_user().pk, action="a", subject="\t")
@@ -133,7 +141,9 @@ def test_the_model_draws_no_warnings_on_any_database() -> None:
 
 
 def test_an_id_that_is_taken_is_an_integrity_error() -> None:
-    submission.store_plan(leaf("taken"), user_id=a_user().pk)
+    submission.store_plan(leaf("taken", task_id="taken"), user_id=a_user().pk)
     with pytest.raises(IntegrityError), transaction.atomic():
-        submission.store_plan(node("group", leaf("free"), leaf("taken")), user_id=a_user().pk)
+        submission.store_plan(
+            container("group", leaf("free"), leaf("taken", task_id="taken")), user_id=a_user().pk
+        )
     assert UserTaskStatus.objects.count() == 1

@@ -11,9 +11,10 @@ from mptt.managers import TreeManager
 from mptt.models import MPTTModel
 from mptt.querysets import TreeQuerySet
 
-from tests.helpers import assert_tree_is_sound, leaf, node, stored
+from tests.helpers import assert_tree_is_sound, stored
 from user_workflows.exceptions import TreeOperationRefused
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
@@ -23,9 +24,11 @@ Nodes = dict[str, UserTaskStatus]
 @pytest.fixture
 def nodes(db: None) -> Nodes:
     """r(a, b(c, d(e)), f), with the gaps of a submitted tree."""
-    inner = node("group", leaf("e"), name="d")
+    inner = container("group", leaf("e"), name="d")
     return stored(
-        node("group", leaf("a"), node("group", leaf("c"), inner, name="b"), leaf("f"), name="r")
+        container(
+            "group", leaf("a"), container("group", leaf("c"), inner, name="b"), leaf("f"), name="r"
+        )
     )
 
 

@@ -9,9 +9,10 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage
 
-from tests.helpers import leaf, node, queries, stored
+from tests.helpers import queries, stored
 from user_workflows.models import UserTaskArtifact, UserTaskStatus
 from user_workflows.phases import Phase
+from user_workflows.testing import container, leaf
 
 pytestmark = pytest.mark.django_db
 
@@ -20,10 +21,10 @@ Nodes = dict[str, UserTaskStatus]
 
 @pytest.fixture
 def nodes(db: None) -> Nodes:
-    chord = node(
-        "chord", node("group", leaf("b"), leaf("c"), name="header"), leaf("d"), name="chord"
+    chord = container(
+        "chord", container("group", leaf("b"), leaf("c"), name="header"), leaf("d"), name="chord"
     )
-    return stored(node("chain", leaf("a"), chord, name="root"))
+    return stored(container("chain", leaf("a"), chord, name="root"))
 
 
 def texts(found: Any) -> list[str]:
@@ -65,7 +66,7 @@ class TestArtifacts:
         assert texts(root.subtree_artifacts("Output", phase="PENDING")) == ["a"]
 
     def test_an_allowed_failure_is_told_on_its_leaf_alone(self) -> None:
-        nodes = stored(node("group", leaf("a", allow_failure=True), leaf("b"), name="root"))
+        nodes = stored(container("group", leaf("a", allow_failure=True), leaf("b"), name="root"))
         nodes["a"].fail("no a")
         assert nodes["root"].artifacts.count() == 0
         assert texts(nodes["root"].subtree_artifacts()) == ["no a"]
@@ -99,7 +100,9 @@ class TestArtifacts:
 class TestFailures:
     def test_causes_come_before_failures_that_were_allowed(self) -> None:
         nodes = stored(
-            node("group", leaf("a", allow_failure=True), leaf("b"), leaf("c"), leaf("d"), name="r")
+            container(
+                "group", leaf("a", allow_failure=True), leaf("b"), leaf("c"), leaf("d"), name="r"
+            )
         )
         nodes["a"].fail("first, but allowed")
         nodes["c"].fail("first")
@@ -162,7 +165,7 @@ def test_lists_of_workflows(nodes: Nodes) -> None:
 
 
 def test_subtrees_of_several_nodes_in_two_queries(nodes: Nodes) -> None:
-    other = stored(node("group", leaf("x"), name="y"))
+    other = stored(container("group", leaf("x"), name="y"))
     wanted = UserTaskStatus.objects.filter(pk__in=[nodes["header"].pk, other["y"].pk])
     with queries(2):
         found = [n.name for n in wanted.with_subtree()]
@@ -171,7 +174,7 @@ def test_subtrees_of_several_nodes_in_two_queries(nodes: Nodes) -> None:
 
 
 def test_subtrees_of_more_nodes_than_a_condition_may_name(user: Any) -> None:
-    made = stored(node("group", *(leaf(str(at)) for at in range(1500)), name="root"))
+    made = stored(container("group", *(leaf(str(at)) for at in range(1500)), name="root"))
     members = UserTaskStatus.objects.filter(parent=made["root"])
     assert members.with_subtree().count() == 1500
     first = members.order_by("lft")[:3]
