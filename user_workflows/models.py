@@ -96,7 +96,7 @@ class UserTaskStatus(TreeModel):
     created = models.DateTimeField(default=now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_seen_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text=_("A worker's last sign of life")
+        null=True, blank=True, editable=False, help_text=_("A worker's last heartbeat")
     )
     ended_at = models.DateTimeField(
         null=True,

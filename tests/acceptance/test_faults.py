@@ -75,7 +75,7 @@ def test_the_task_of_a_killed_worker_is_lost(private: Any, user: Any) -> None:
     after = reaped(root)
 
     assert phases(after) == {"lost": FAILED, "a": DONE, "b": SKIPPED}, tree_as_text(after)
-    assert errors(find_leaf(after, "lost"))[0].startswith("Lost: no sign of life for")
+    assert errors(find_leaf(after, "lost"))[0].startswith("Lost: no heartbeat for")
     assert caused(after) == {"b": "lost"}
     worker.start()
     worker.let_go("lost")

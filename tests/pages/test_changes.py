@@ -136,8 +136,8 @@ def test_a_stalled_task_and_a_new_artifact_change_the_row(people: Any, client: C
     row.update(last_seen_at=now() - timedelta(minutes=7))
     told = asked(client, root, html).json()
     assert list(told["rows"]) == [str(task.uuid)]
-    assert "no sign of life for 7 min" in text(told["rows"][str(task.uuid)])
-    assert "no sign of life" in text(told["parts"]["header"])
+    assert "no heartbeat for 7 min" in text(told["rows"][str(task.uuid)])
+    assert "no heartbeat" in text(told["parts"]["header"])
     row.update(last_seen_at=now())
     task.add_artifact("x", text="y")
     told = asked(client, root, html).json()

@@ -147,10 +147,10 @@ def test_a_stalled_task_is_reported_in_row_and_header(people: Any, client: Clien
     silent = UserTaskStatus.objects.filter(pk=part(root, "Render Planets").pk)
     silent.update(last_seen_at=now() - timedelta(minutes=9, seconds=5))
     words = text(page(client, root))
-    assert words.count("no sign of life for 9 min 00 s") == 2
-    assert "1 running task gives no sign of life" in words
+    assert words.count("no heartbeat for 9 min 00 s") == 2
+    assert "1 running task has sent no heartbeat" in words
     silent.update(last_seen_at=now())
-    assert "no sign of life" not in text(page(client, root))
+    assert "no heartbeat" not in text(page(client, root))
 
 
 def test_a_workflow_with_an_allowed_failure_succeeded_in_part(people: Any, client: Client) -> None:

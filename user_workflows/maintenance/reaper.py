@@ -114,7 +114,7 @@ def _reap_stalled(leaf: UserTaskStatus, report: Report) -> None:
         return  # A heartbeat came meanwhile.
     is_long = stalled_for >= timedelta(minutes=1)
     silence = timesince(leaf.last_seen_at) if is_long else stalled_for
-    message = gettext("Lost: no sign of life for %(silence)s.") % {"silence": silence}
+    message = gettext("Lost: no heartbeat for %(silence)s.") % {"silence": silence}
     if _settle_abandoned(leaf, Phase.FAILED, message):
         report.lost.append(leaf.uuid)
 

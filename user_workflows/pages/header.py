@@ -119,7 +119,7 @@ class Header(NodeSummary[UserTaskStatus]):
 
     @property
     def stalled(self) -> str:
-        """The label of stalled tasks: "no sign of life for 9 min 00 s"; empty if all is well."""
+        """The label of stalled tasks: "no heartbeat for 9 min 00 s"; empty if all is well."""
         since = self.health.stalled_since
         if since is None or self.is_settled:
             return ""

@@ -129,8 +129,8 @@ def type_labels(node_type: NodeType) -> tuple[str, str]:
 
 
 def stalled_label(minutes: int) -> str:
-    """Return how long a worker has sent no heartbeat: "no sign of life for 9 min 00 s"."""
-    return gettext("no sign of life for %(time)s") % {"time": format_duration(minutes * 60)}
+    """Return how long a worker has sent no heartbeat: "no heartbeat for 9 min 00 s"."""
+    return gettext("no heartbeat for %(time)s") % {"time": format_duration(minutes * 60)}
 
 
 # -- cancellations --------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class TestStalledTasks:
         assert phases(nodes["r"].pk) == {
             "r": "FAILED", "a": "FAILED", "b": "SKIPPED", "c": "SKIPPED",
         }  # fmt: skip
-        assert why(nodes["a"]) == "Lost: no sign of life for 7\xa0minutes."
+        assert why(nodes["a"]) == "Lost: no heartbeat for 7\xa0minutes."
         assert heard["finished"] == [(nodes["r"].pk, Phase.FAILED)]
 
     def test_a_task_with_a_recent_heartbeat_is_left_alone(self, nodes: Nodes) -> None:
@@ -159,7 +159,7 @@ class TestStalledTasks:
         settings.USER_WORKFLOWS_LOST_AFTER = timedelta(seconds=20)
         silent(nodes["a"], timedelta(seconds=30))
         reap()
-        assert why(nodes["a"]).startswith("Lost: no sign of life for 0:00:30.")
+        assert why(nodes["a"]).startswith("Lost: no heartbeat for 0:00:30.")
 
     def test_an_attempt_that_begins_while_the_reaper_looks_is_not_failed(
         self, nodes: Nodes, monkeypatch: Any
