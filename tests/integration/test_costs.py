@@ -188,7 +188,7 @@ def test_hot_statements_use_an_index(background: None) -> None:
     with queries() as hot["look-up"]:
         list(objects.filter(task_id=nodes["2"].task_id).order_by().values_list("pk"))
     with queries() as hot["roll-up"]:
-        steps.roll_up(root.pk, every=handlers.progress.ROLL_UP_EVERY)
+        steps.roll_up(root.pk, every=handlers.progress.ROLL_UP_INTERVAL)
     with queries() as hot["cancel"]:
         root.cancel()
     with queries() as hot["submission"]:
