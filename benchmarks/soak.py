@@ -109,7 +109,7 @@ def faults() -> list[str]:
 
 def run(minutes: float, workflows: int, log: Path) -> list[str]:
     """Run the soak; return everything that failed."""
-    user = ours._user(ours.prepare())
+    user = ours.owner(ours.prepare())
     ours.clear()
     for _ in range(workflows):
         submit(user)

@@ -1,4 +1,4 @@
-"""Tasks of the test suite. All take anything, and note in ``CALLS`` that their body ran."""
+"""Tasks of the test suite; most take any argument and note in ``CALLS`` that their body ran."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CALLS: list[str] = []
 
 
 class Boom(Exception):
-    """What failing tasks raise."""
+    """The exception that failing tasks raise."""
 
 
 class Named(UserTask):
-    """A user task that is called as it is tagged, and has as many steps as it is told."""
+    """A user task that is named after its ``tag`` and has as many steps as its argument says."""
 
     abstract = True
 
@@ -92,7 +92,7 @@ def strict(first: int, second: int = 2) -> int:
 
 
 class Mute(UserTask):
-    """A user task whose ``generate_name`` has nothing to say."""
+    """A user task whose ``generate_name`` returns nothing."""
 
     abstract = True
 
@@ -103,23 +103,23 @@ class Mute(UserTask):
 
 @shared_task(base=Mute)
 def mute(*values: Any) -> None:
-    """Called by no name at all."""
+    """A task without a name."""
 
 
 class Last(Task, UserTaskMixin):
-    """The mixin last, as django-user-tasks' sites have it."""
+    """A base class with the mixin last, as sites of django-user-tasks have it."""
 
     abstract = True
 
 
 @shared_task(base=Last, bind=True)
 def mixed(self: Any, first: int, second: int = 2) -> str:
-    """Gives the name of its own node."""
+    """Return the name of its own node."""
     return self.status.name
 
 
 class ByCourse(UserTask):
-    """Needs the arguments by name."""
+    """A user task whose name is made of its arguments."""
 
     abstract = True
 
@@ -129,7 +129,7 @@ class ByCourse(UserTask):
 
 
 def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator that hides the arguments, but for ``functools.wraps``."""
+    """Decorate a task as sites do; only ``functools.wraps`` still shows its arguments."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

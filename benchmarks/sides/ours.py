@@ -42,36 +42,37 @@ def clear() -> None:
 
 def publish(size: int, user_id: int) -> dict[str, float]:
     """Publish a chord."""
-    canvas, user = common.chord_of(size, user_id), _user(user_id)
+    canvas, user = common.chord_of(size, user_id), owner(user_id)
     return measured(lambda: workflow(canvas, user=user).delay())
 
 
-def _user(user_id: int) -> Any:
+def owner(user_id: int) -> Any:
+    """Return the user who owns the workflows."""
     return get_user_model().objects.get(pk=user_id)
 
 
 def drain(size: int, user_id: int, seconds: float = 0) -> dict[str, float]:
     """Have a worker run a group."""
-    flow = workflow(common.group_of(size, user_id, seconds), user=_user(user_id))
+    flow = workflow(common.group_of(size, user_id, seconds), user=owner(user_id))
     return common.drained(flow.delay)
 
 
 def increments(times: int, user_id: int) -> float:
     """Count steps in a worker, on a task two levels down."""
     canvas = chord([tasks.count.si(user_id, times)], tasks.step.si(user_id))
-    root = workflow(canvas, user=_user(user_id)).delay()
+    root = workflow(canvas, user=owner(user_id)).delay()
     return float(common.in_worker(root.result.parent.results[0]))
 
 
 def tracking(items: int, user_id: int) -> float:
     """Iterate over items in a worker."""
-    root = workflow(tasks.track.si(user_id, items), user=_user(user_id)).delay()
+    root = workflow(tasks.track.si(user_id, items), user=owner(user_id)).delay()
     return float(common.in_worker(root.result))
 
 
 def _stored(size: int, user_id: int) -> UserTaskStatus:
     header = container("group", *(leaf("step") for _ in range(size)), name="group")
-    return store_tree(container("chord", header, leaf("body"), name="chord"), user=_user(user_id))
+    return store_tree(container("chord", header, leaf("body"), name="chord"), user=owner(user_id))
 
 
 def leaves(size: int, user_id: int) -> list[int]:
@@ -179,14 +180,14 @@ def site(workflows: int, user_ids: list[int]) -> None:
 
 def listing(user_id: int) -> dict[str, float]:
     """Query a list of 50 workflows."""
-    newest = objects.roots().for_user(_user(user_id)).order_by("-created", "-pk")
+    newest = objects.roots().for_user(owner(user_id)).order_by("-created", "-pk")
     return measured(lambda: list(newest[:50]))
 
 
 def rendered(user_id: int) -> dict[str, float]:
     """Render a list of 50 workflows in the REST API."""
     client = common.client()
-    client.force_authenticate(_user(user_id))
+    client.force_authenticate(owner(user_id))
     client.get("/tasks/")
     return measured(lambda: client.get("/tasks/").render())
 
@@ -194,7 +195,7 @@ def rendered(user_id: int) -> dict[str, float]:
 def detail(user_id: int) -> dict[str, float]:
     """Render one workflow in the REST API, with live sums."""
     client = common.client()
-    client.force_authenticate(_user(user_id))
+    client.force_authenticate(owner(user_id))
     uuid = objects.filter(user_id=user_id, parent=None).values_list("uuid", flat=True)[0]
     client.get(f"/tasks/{uuid}/")
     return measured(lambda: client.get(f"/tasks/{uuid}/").render())
@@ -202,7 +203,7 @@ def detail(user_id: int) -> dict[str, float]:
 
 def cancel(size: int, user_id: int) -> dict[str, float]:
     """Cancel a group that waits; count the broadcasts to the workers."""
-    root = workflow(common.group_of(size, user_id), user=_user(user_id)).delay()
+    root = workflow(common.group_of(size, user_id), user=owner(user_id)).delay()
     status = objects.get(pk=root.pk)
     sent, broadcast = [], current_app.control.broadcast
     current_app.control.broadcast = lambda *a, **k: (sent.append(a), broadcast(*a, **k))
@@ -237,7 +238,7 @@ def progress(times: int, user_id: int) -> dict[str, float]:
 
 def longest_progress(seconds_idle: float, user_id: int) -> float:
     """Write progress again and again for some seconds; return the longest time of one write."""
-    root = store_tree(container("group", leaf("s"), name="beside"), user=_user(user_id))
+    root = store_tree(container("group", leaf("s"), name="beside"), user=owner(user_id))
     node = objects.get(parent=root)
     longest, until = 0.0, time.perf_counter() + seconds_idle
     while time.perf_counter() < until:

@@ -268,7 +268,7 @@ def test_a_status_whose_task_has_a_node_already_is_skipped(user: Any) -> None:
     status = one(user)
     end("one")
     past()
-    stored(leaf(status.task_id))
+    stored(leaf("one", task_id=status.task_id))
     done = copied()
     assert done.skipped == {importing.TAKEN: [status.uuid]}
     assert UserTaskStatus.objects.count() == 1

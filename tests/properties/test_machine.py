@@ -76,6 +76,11 @@ def dying(before_write: int) -> Iterator[None]:
         yield
 
 
+def columns(row: UserTaskStatus) -> dict[str, Any]:
+    """Return all stored values of a row."""
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
 class ImmediateWriter(progress.ProgressWriter):
     """Rolls up at once: a thread would write between two looks."""
 
@@ -373,10 +378,10 @@ class Machine(RuleBasedStateMachine):
         self.wait()
         reaper.reap()
         self.half_done = False
-        first = {pk: row._columns() for pk, row in self.read().items()}
+        first = {pk: columns(row) for pk, row in self.read().items()}
         again = reaper.reap()
         assert (again.settled, again.announced, again.lost) == ([], [], [])
-        assert first == {pk: row._columns() for pk, row in self.read().items()}
+        assert first == {pk: columns(row) for pk, row in self.read().items()}
 
     @precondition(lambda self: any(leaf.settled_at is None for leaf in self.bodies()))
     @rule(number=numbers)
@@ -411,23 +416,23 @@ class Machine(RuleBasedStateMachine):
     @rule(number=numbers, outcome=outcomes, event=st.sampled_from(["begin", "end", "retry"]))
     def hear_too_late(self, number: int, outcome: Phase, event: str) -> None:
         leaf = self.pick(self.over(), number)
-        before = {pk: row._columns() for pk, row in self.read().items()}
+        before = {pk: columns(row) for pk, row in self.read().items()}
         if event == "begin":
             assert not transitions.begin(leaf, leaf.attempts + 1, last_seen_at=now())
         elif event == "end":
             assert not transitions.settle(leaf, outcome, message="late", attempt=leaf.attempts)
         else:
             transitions.retry(leaf, leaf.attempts)
-        assert before == {pk: row._columns() for pk, row in self.read().items()}
+        assert before == {pk: columns(row) for pk, row in self.read().items()}
 
     @precondition(lambda self: any(leaf.attempts > 1 for leaf in self.leaves()))
     @rule(number=numbers, outcome=outcomes)
     def hear_of_an_older_attempt(self, number: int, outcome: Phase) -> None:
         leaf = self.pick([leaf for leaf in self.leaves() if leaf.attempts > 1], number)
-        before = {pk: row._columns() for pk, row in self.read().items()}
+        before = {pk: columns(row) for pk, row in self.read().items()}
         assert not transitions.settle(leaf, outcome, attempt=leaf.attempts - 1)
         transitions.retry(leaf, leaf.attempts - 1)
-        assert before == {pk: row._columns() for pk, row in self.read().items()}
+        assert before == {pk: columns(row) for pk, row in self.read().items()}
 
     # -- what must hold ---------------------------------------------------------------------------
 
@@ -451,7 +456,7 @@ class Machine(RuleBasedStateMachine):
         for pk, old in before.items():
             new = self.rows[pk]
             if old.settled_at is not None:
-                changed = {k for k, v in new._columns().items() if old._columns()[k] != v}
+                changed = {k for k, v in columns(new).items() if columns(old)[k] != v}
                 assert not changed - set(MOVING), (new.name, changed)
             if old.node_type == new.node_type == "task" and not self.children(new):
                 stays = (Phase.FAILED, Phase.CANCELED, Phase.SKIPPED)
