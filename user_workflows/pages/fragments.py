@@ -46,7 +46,7 @@ class Rows(Fragment):
         node = next((node for node in visible.nodes.values() if node.uuid == wanted), None)
         if node is None:
             raise Http404
-        rows = visible.below(node, next(iter(view_state.after), None))
+        rows = list(visible.below(node, next(iter(view_state.after), None)))
         context = {"rows": rows, "root": root, "summary": header}
         return render(request, "user_workflows/_rows.html", context)
 

@@ -43,7 +43,7 @@ class MoreRow:
 
 
 class VisibleRows:
-    """The rows of one page; ``artifacts`` are the numbers of artifacts by node."""
+    """The rows of one page; ``artifacts`` are the numbers of artifacts by key of the node."""
 
     def __init__(
         self, top: TreeNode, view_state: ViewState, *, at: datetime, artifacts: Mapping[int, int]
