@@ -72,7 +72,18 @@ class _ReadOnly:
         return False
 
 
-class ArtifactInline(_ReadOnly, _ArtifactInline):
+class _WithContent(_ReadOnly):
+    @admin.display(description=_("content"))
+    def content(self, artifact: UserTaskArtifact) -> str:
+        """Return a link to the artifact, or the beginning of its text."""
+        if artifact.file:
+            return format_html('<a href="{}">{}</a>', artifact.file.url, artifact.file.name)
+        if url := safe_link(artifact.url):
+            return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', url, url)
+        return artifact.text[:1000] or artifact.url
+
+
+class ArtifactInline(_WithContent, _ArtifactInline):
     """The artifacts of a node."""
 
     model = UserTaskArtifact
@@ -81,25 +92,10 @@ class ArtifactInline(_ReadOnly, _ArtifactInline):
     extra = 0
     can_delete = False
 
-    @admin.display(description=_("content"))
-    def content(self, artifact: UserTaskArtifact) -> str:
-        """Return a link to the artifact, or the beginning of its text."""
-        return _content(artifact)
-
-
-def _content(artifact: UserTaskArtifact) -> str:
-    if artifact.file:
-        return format_html('<a href="{}">{}</a>', artifact.file.url, artifact.file.name)
-    if url := safe_link(artifact.url):
-        return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', url, url)
-    return artifact.text[:1000] or artifact.url
-
 
 def _progress_bar(completed: int, total: int) -> SafeString:
-    return format_html(
-        '<progress value="{}" max="{}"></progress> {}',
-        min(completed, total), total or 1, f"{completed} / {total}",
-    )  # fmt: skip
+    bar = '<progress value="{}" max="{}"></progress> {} / {}'
+    return format_html(bar, min(completed, total), total or 1, completed, total)
 
 
 @admin.register(UserTaskStatus)
@@ -119,16 +115,10 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     fieldsets = (
         (None, {"fields": ("name", "user", "action", "subject", "state_text", "bar", "took")}),
         (_("Tree"), {"fields": ("way", "tree")}),
-        (
-            _("Details"),
-            {
-                "classes": ("collapse",),
-                "fields": (
-                    "uuid", "task_id", "task_class", "node_type", "phase", "attempts",
-                    "allow_failure", "created", "started_at", "settled_at", "last_seen_at",
-                ),
-            },
-        ),
+        (_("Details"), {"classes": ("collapse",), "fields": (
+            "uuid", "task_id", "task_class", "node_type", "phase", "attempts",
+            "allow_failure", "created", "started_at", "settled_at", "last_seen_at",
+        )}),
     )  # fmt: skip
     readonly_fields = ("bar", "state_text", "took", "way", "tree", "uuid", "node_type", "phase")
 
@@ -152,26 +142,23 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
     @admin.display(description=_("part of"))
     def way(self, status: UserTaskStatus) -> SafeString:
         """Return links to the ancestors, from the root down. One query."""
-        links = ((_link(node),) for node in status.get_ancestors())
-        return format_html_join(" / ", "{}", links)
+        return format_html_join(" / ", "{}", ((_link(node),) for node in status.get_ancestors()))
 
     @admin.display(description=_("nodes"))
     def tree(self, status: UserTaskStatus) -> SafeString:
         """Return the subtree of the node, indented. One query."""
         top = status.tree()
         nodes = list(top.walk())
-        rows = format_html_join(
-            "", "<tr><td>{}{}</td><td>{}</td><td>{}</td></tr>",
+        shown = (
             (
-                (
-                    "\N{NO-BREAK SPACE}" * 4 * (node.level - top.level),
-                    _link(node),
-                    UserTaskStatus.STATE_TRANSLATIONS.get(node.state, node.state),
-                    _progress_bar(node.completed_steps, node.total_steps),
-                )
-                for node in nodes[:MAX_NODES]
-            ),
-        )  # fmt: skip
+                "\N{NO-BREAK SPACE}" * 4 * (node.level - top.level),
+                _link(node),
+                UserTaskStatus.STATE_TRANSLATIONS.get(node.state, node.state),
+                _progress_bar(node.completed_steps, node.total_steps),
+            )
+            for node in nodes[:MAX_NODES]
+        )
+        rows = format_html_join("", "<tr><td>{}{}</td><td>{}</td><td>{}</td></tr>", shown)
         left = len(nodes) - MAX_NODES
         more = _("and %d more") % left if left > 0 else ""
         return format_html("<table>{}</table>{}", rows, more)
@@ -184,9 +171,8 @@ class StatusAdmin(_ReadOnly, _StatusAdmin):
         self, request: HttpRequest, obj: UserTaskStatus | None = None
     ) -> bool:
         """Return whether the user may delete this node: a whole workflow, never a part of one."""
-        if obj is not None and obj.parent_id is not None:
-            return False
-        return super().has_delete_permission(request, obj)
+        is_part = obj is not None and obj.parent_id is not None
+        return not is_part and super().has_delete_permission(request, obj)
 
     @admin.action(description=_("Cancel selected workflows"), permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[UserTaskStatus]) -> None:
@@ -222,7 +208,7 @@ def _link(node: UserTaskStatus | TreeNode) -> SafeString:
 
 
 @admin.register(UserTaskArtifact)
-class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
+class ArtifactAdmin(_WithContent, _ArtifactAdmin):
     """The admin of artifacts, the newest first."""
 
     list_display = ("name", "status_name", "content_type", "size", "created")
@@ -243,11 +229,6 @@ class ArtifactAdmin(_ReadOnly, _ArtifactAdmin):
     def status_link(self, artifact: UserTaskArtifact) -> SafeString:
         """Return a link to the artifact's node."""
         return _link(artifact.status)
-
-    @admin.display(description=_("content"))
-    def content(self, artifact: UserTaskArtifact) -> str:
-        """Return a link to the artifact, or the beginning of its text."""
-        return _content(artifact)
 
 
 #: Their names in django-user-tasks.

@@ -81,7 +81,7 @@ class ArtifactSection:
             (group.path, [(i.uuid, i.name, i.text, i.link, i.file_name) for i in group.items])
             for group in [*self.groups, *self.errors]
         ]
-        return digest((self.count, self.error_count, groups))
+        return digest(self.count, self.error_count, groups)
 
 
 def artifact_section(root: UserTaskStatus) -> ArtifactSection:

@@ -50,12 +50,7 @@ class Page(LoginRequiredMixin, View):
         return nodes.select_related("user")
 
     def node(self, uuid: UUID) -> UserTaskStatus:
-        """Return a node that the user may view.
-
-        Raises:
-            Http404: The node does not exist, or not for this user.
-            Refused: The user may not view it.
-        """
+        """Return a node that the user may view; else raise Http404, or Refused by permission."""
         node = self.nodes().filter(uuid=uuid).first()
         if node is None:
             raise Http404("There is no such workflow.")

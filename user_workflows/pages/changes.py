@@ -36,13 +36,9 @@ _SUMS = {
 
 
 def artifact_counts(root: UserTaskStatus, pks: Collection[int] | None = None) -> dict[int, int]:
-    """Return the number of artifacts of each node, error messages not counted, by key.
+    """Return the number of artifacts of each node, or of those in ``pks``, by key. One query.
 
-    Args:
-        root: The root of the tree.
-        pks: The keys of the nodes that matter; all if None.
-
-    Queries: 1.
+    Error messages are not counted.
     """
     found = UserTaskArtifact.objects.exclude(name=ERROR_ARTIFACT).order_by()
     is_wanted = Q(status__tree_id=root.tree_id) if pks is None else Q(status__in=pks)
@@ -91,11 +87,6 @@ def read_rows(
 ) -> tuple[PhaseCounts, list[TreeRow]]:
     """Return the phase counts of a whole tree, and the rows of those nodes that still exist.
 
-    Args:
-        root: The root of the tree.
-        uuids: The nodes that the page shows.
-        at: The time of the request.
-
     Queries: 4.
     """
     nodes = UserTaskStatus.objects.filter(tree_id=root.tree_id).order_by()
@@ -114,16 +105,12 @@ def read_rows(
             counts[row.pk].add(Phase(row.phase), 1, unsettled, completed, row.total_steps)
     rows = [
         TreeRow(
-            node=row,
-            at=at,
-            counts=counts[row.pk],
-            level=row.level + 1,
-            children=children.get(row.pk, 0),
-            artifacts=artifacts.get(row.pk, 0),
+            node=row, at=at, counts=counts[row.pk], level=row.level + 1,
+            children=children.get(row.pk, 0), artifacts=artifacts.get(row.pk, 0),
             caused_by=row.caused_by__name,
         )
         for row in stored
-    ]
+    ]  # fmt: skip
     return counts[root.pk], rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..models import UserTaskStatus
 from ..phases import Phase
 from ..reports.failures import failure_report
-from .icons import ICONS
+from .node_summary import ICONS
 from .versions import digest
 
 #: Failed tasks that the page shows.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -51,7 +51,26 @@ class Rows(Fragment):
         return render(request, "user_workflows/_rows.html", context)
 
 
-class Changes(Fragment):
+class _ChangesFragment(Fragment):
+    def answer(
+        self, tag: str, settled: bool, template: str, rows: Sequence[TreeRow | ListRow],
+        parts: dict[str, str], context: dict[str, object],
+    ) -> JsonResponse:  # fmt: skip
+        known = shown_rows(self.request)
+        changed = {
+            str(row.uuid): self.render(template, {**context, "row": row})
+            for row in rows
+            if row.version != known[row.uuid]
+        }
+        gone = [str(uuid) for uuid in known.keys() - {row.uuid for row in rows}]
+        body = {"settled": settled, "rows": changed, "gone": gone, "parts": parts}
+        return JsonResponse(body, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+
+    def render(self, template: str, context: dict[str, object]) -> str:
+        return render_to_string(f"user_workflows/{template}", context, self.request).strip()
+
+
+class Changes(_ChangesFragment):
     """The changes of an open page of a workflow."""
 
     def get(self, request: HttpRequest, uuid: UUID) -> HttpResponse:
@@ -67,8 +86,7 @@ class Changes(Fragment):
         tag = etag(snapshot.fingerprint, clock, request.GET.urlencode())
         if (response := not_modified(request, tag)) is not None:
             return response
-        known = shown_rows(request)
-        counts, rows = changes.read_rows(root, known, at)
+        counts, rows = changes.read_rows(root, shown_rows(request), at)
         if not counts.tasks() and not UserTaskStatus.objects.filter(pk=root.pk).exists():
             raise Http404  # The workflow was deleted meanwhile.
         header = Header(
@@ -78,45 +96,38 @@ class Changes(Fragment):
         for row in rows:
             row.can_force = header.can_force
         context = {"root": root, "summary": header, "is_own": root.user_id == request.user.pk}
-        body = {
-            "settled": root.is_settled,
-            **_changed_rows(request, "_row.html", rows, known, context),
-            "parts": self._changed_parts(root, header, counts, context),
-        }
-        return _changes_response(body, tag)
+        parts = self._changed_parts(root, header, counts, context)
+        return self.answer(tag, root.is_settled, "_row.html", rows, parts, context)
 
     def _changed_parts(
         self, root: UserTaskStatus, header: Header, counts: PhaseCounts, context: dict[str, object]
     ) -> dict[str, str]:
-        request = self.request
-        known = shown_parts(request)
-        parts = {}
+        parts, known = {}, shown_parts(self.request)
         if known.get("header") != header.version:
-            parts["header"] = _render(request, "_header.html", context)
+            parts["header"] = self.render("_header.html", context)
         if "choices" in known:
-            choices = filter_context(ViewState.of(request.GET), counts)
+            choices = filter_context(ViewState.of(self.request.GET), counts)
             if known["choices"] != choices["choices_version"]:
-                parts["choices"] = _render(request, "_choices.html", choices)
+                parts["choices"] = self.render("_choices.html", choices)
         if "failures" in known:
             failures = failure_context(root)
             if known["failures"] != failures["failures_version"]:
-                parts["failures"] = _render(request, "_failures.html", {**context, **failures})
+                parts["failures"] = self.render("_failures.html", {**context, **failures})
         if "artifacts" in known:
             section = artifact_section(root)
             if known["artifacts"] != section.version:
-                more = {"artifacts": section}
-                parts["artifacts"] = _render(request, "_artifacts.html", {**context, **more})
+                context = {**context, "artifacts": section}
+                parts["artifacts"] = self.render("_artifacts.html", context)
         return parts
 
 
-class ListChanges(Fragment):
+class ListChanges(_ChangesFragment):
     """The changes of an open list, or of the bar of a workflow on any other page."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return those ``rows`` of whole workflows that the page shows in another version."""
-        known = shown_rows(request)
         at = now()
-        nodes = self.nodes().filter(uuid__in=known)
+        nodes = self.nodes().filter(uuid__in=shown_rows(request))
         rows = [ListRow(node=node, at=at, reader=request.user) for node in nodes]
         rows = [row for row in rows if may(request.user, "view", row.node)]
         versions = sorted((str(row.uuid), row.version) for row in rows)
@@ -124,32 +135,4 @@ class ListChanges(Fragment):
         if (response := not_modified(request, tag)) is not None:
             return response
         template = "_progress.html" if "progress" in request.GET else "_overview.html"
-        body = {
-            "settled": all(row.is_settled for row in rows),
-            **_changed_rows(request, template, rows, known, {}),
-            "parts": {},
-        }
-        return _changes_response(body, tag)
-
-
-def _changed_rows(
-    request: HttpRequest,
-    template: str,
-    rows: Sequence[TreeRow | ListRow],
-    known: Mapping[UUID, str],
-    context: Mapping[str, object],
-) -> dict[str, object]:
-    changed = {
-        str(row.uuid): _render(request, template, {**context, "row": row})
-        for row in rows
-        if row.version != known[row.uuid]
-    }
-    return {"rows": changed, "gone": [str(uuid) for uuid in known.keys() - {r.uuid for r in rows}]}
-
-
-def _changes_response(body: dict[str, object], tag: str) -> HttpResponse:
-    return JsonResponse(body, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
-
-
-def _render(request: HttpRequest, template: str, context: dict[str, object]) -> str:
-    return render_to_string(f"user_workflows/{template}", context, request).strip()
+        return self.answer(tag, all(row.is_settled for row in rows), template, rows, {}, {})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from ..conf import settings
 from ..models import UserTaskStatus
@@ -13,12 +14,8 @@ from ..phases import WAITING, Phase
 from ..reports import formatting, labels
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
-from .icons import ICONS
-from .node_summary import NodeSummary
+from .node_summary import ICONS, NodeSummary
 from .versions import digest
-
-if TYPE_CHECKING:
-    from ..permissions import User
 
 #: How long tasks that were asked to stop may take before force is offered.
 FORCE_AFTER = timedelta(seconds=10)
@@ -58,7 +55,7 @@ def worker_health(top: TreeNode, at: datetime) -> WorkerHealth:
 class Header(NodeSummary[UserTaskStatus]):
     """A whole workflow in a few words and one bar."""
 
-    user: User
+    user: AbstractUser | AnonymousUser
     health: WorkerHealth
     artifacts: int = 0
     may_cancel: bool = field(init=False)
@@ -100,13 +97,9 @@ class Header(NodeSummary[UserTaskStatus]):
     def eta(self) -> str:
         """The estimated time left as a label; empty where there is no estimate."""
         left = estimates.eta(
-            self.phase,
-            self.node.started_at,
-            self.at,
-            settled=self.counts.ended,
-            steps=self.counts.passed_steps,
-            total=self.total,
-        )
+            self.phase, self.node.started_at, self.at,
+            settled=self.counts.ended, steps=self.counts.passed_steps, total=self.total,
+        )  # fmt: skip
         return formatting.rough_duration(left.total_seconds()) if left is not None else ""
 
     @property
@@ -147,10 +140,8 @@ class Header(NodeSummary[UserTaskStatus]):
         """A text that differs when the header has to be shown again."""
         node = self.node
         return digest(
-            (
-                self.name, self.phase.value, self.state, self.is_settled, self.counts.key(),
-                node.subject, node.attempts, node.started_at is None,
-                self.eta, self.waiting is not None, self.stalled, self.health.stalled,
-                self.can_cancel, self.can_force, self.can_delete, self.artifacts > 0,
-            )
+            self.name, self.phase.value, self.state, self.is_settled, self.counts.key(),
+            node.subject, node.attempts, node.started_at is None,
+            self.eta, self.waiting is not None, self.stalled, self.health.stalled,
+            self.can_cancel, self.can_force, self.can_delete, self.artifacts > 0,
         )  # fmt: skip

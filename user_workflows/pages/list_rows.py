@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from ..models import UserTaskStatus
 from ..phases import Phase
@@ -12,15 +13,12 @@ from .counts import SEGMENTS
 from .node_summary import NodeSummary
 from .versions import digest
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class ListRow(NodeSummary[UserTaskStatus]):
     """One workflow in a list, or on a page that is about something else."""
 
-    reader: AbstractBaseUser | AnonymousUser | None = None
+    reader: AbstractUser | AnonymousUser | None = None
     """The user who looks at the list; None where owners are not shown."""
 
     @property
@@ -32,17 +30,14 @@ class ListRow(NodeSummary[UserTaskStatus]):
 
     @property
     def completed(self) -> int:
-        """Steps done; never more than there are."""
         return min(self.node.completed_steps, self.node.total_steps)
 
     @property
     def total(self) -> int:
-        """Steps in all."""
         return self.node.total_steps
 
     @property
     def value_text(self) -> str:
-        """The bar as a screen reader reads it out."""
         return f"{self.steps}, {self.state}"
 
     def segments(self) -> Iterator[tuple[str, float, float]]:
@@ -58,8 +53,6 @@ class ListRow(NodeSummary[UserTaskStatus]):
     def version(self) -> str:
         """A text that differs when the row has to be shown again."""
         return digest(
-            (
-                self.name, self.state, self.phase.value, self.is_settled, self.node.subject,
-                self.completed, self.total, self.node.started_at is None,
-            )
+            self.name, self.state, self.phase.value, self.is_settled, self.node.subject,
+            self.completed, self.total, self.node.started_at is None,
         )  # fmt: skip

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
+from ..diagram.svg import SIGNS
 from ..models import UserTaskStatus
 from ..phases import Phase
 from ..reports import labels
@@ -16,7 +17,16 @@ from ..reports.formatting import format_duration
 from ..tree import estimates
 from ..tree.nodes import TreeNode, percent
 from .counts import PhaseCounts
-from .icons import ICONS
+
+#: The icon of each phase, hidden from screen readers.
+ICONS = {
+    phase: mark_safe(  # noqa: S308 - made of constants
+        f'<svg class="uw-icon uw-icon-{phase.value.lower()}" viewBox="0 0 16 16" width="16" '
+        f'height="16" aria-hidden="true" focusable="false">'
+        f'<path fill="currentColor" fill-rule="evenodd" d="{shape}"/></svg>'
+    )
+    for phase, shape in SIGNS.items()
+}
 
 
 class NodeColumns(NamedTuple):
@@ -94,13 +104,9 @@ class NodeSummary(Generic[N]):
     def state(self) -> str:
         """The label of the state."""
         return labels.state_label(
-            self.phase,
-            self.node.state,
-            is_settled=self.is_settled,
-            running=self.counts.running,
-            waiting=self.counts.waiting,
-            several=self.several,
-        )
+            self.phase, self.node.state, is_settled=self.is_settled, several=self.several,
+            running=self.counts.running, waiting=self.counts.waiting,
+        )  # fmt: skip
 
     @property
     def completed(self) -> int:

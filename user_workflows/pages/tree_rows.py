@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from ..conf import settings
-from ..phases import NodeType, Phase
+from ..phases import WAITING, NodeType, Phase
 from ..reports import labels
 from ..tree.nodes import TreeNode
 from .node_summary import NodeColumns, NodeSummary
@@ -34,7 +33,6 @@ class TreeRow(NodeSummary[TreeNode | NodeColumns]):
 
     @property
     def several(self) -> bool:
-        """True if the node stands for more than one task."""
         return self.children > 0 or self.node.node_type != NodeType.TASK
 
     @property
@@ -61,20 +59,16 @@ class TreeRow(NodeSummary[TreeNode | NodeColumns]):
     @property
     def label(self) -> str:
         """The whole row as a screen reader reads it out."""
-        parts = [self.state]
-        if self.several or self.total > 1:
-            parts.append(self.value_text)
-        if self.stalled:
-            parts.append(self.stalled)
+        progress = self.value_text if self.several or self.total > 1 else ""
+        parts = [part for part in (self.state, progress, self.stalled) if part]
         return f"{self.name}: {', '.join(parts)}"
 
     @property
     def stalled_minutes(self) -> int:
         """Minutes since the last heartbeat of a running task; 0 if that is not long."""
         seen = self.node.last_seen_at
-        if self.is_settled or self.several or self.node.ended_at or seen is None:
-            return 0
-        if self.phase in (Phase.PENDING, Phase.RETRYING):
+        is_over = self.is_settled or self.node.ended_at is not None
+        if seen is None or is_over or self.several or self.phase in WAITING:
             return 0
         age = self.at - seen
         return int(age.total_seconds() // 60) if age >= settings.LOST_AFTER else 0
@@ -99,14 +93,8 @@ class TreeRow(NodeSummary[TreeNode | NodeColumns]):
         """A text that differs when the row has to be shown again."""
         node = self.node
         return digest(
-            (
-                self.name, self.phase.value, node.state, node.allow_failure, node.attempts,
-                _timestamp(node.started_at), _timestamp(node.settled_at), self.cause,
-                self.counts.key(),
-                self.children, self.artifacts, self.stalled_minutes, self.can_force,
-            )
+            self.name, self.phase.value, node.state, node.allow_failure, node.attempts,
+            node.started_at and node.started_at.timestamp(),
+            node.settled_at and node.settled_at.timestamp(), self.cause, self.counts.key(),
+            self.children, self.artifacts, self.stalled_minutes, self.can_force,
         )  # fmt: skip
-
-
-def _timestamp(time: datetime | None) -> float | None:
-    return None if time is None else time.timestamp()

@@ -16,7 +16,7 @@ _ROW = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{0,16})")
 _PART = re.compile(r"(\w+)\.([0-9a-f]+)")
 
 
-def digest(content: object) -> str:
+def digest(*content: object) -> str:
     """Return a short text that differs where ``repr(content)`` does."""
     return hashlib.blake2s(repr(content).encode(), digest_size=6).hexdigest()
 
@@ -34,7 +34,7 @@ def shown_parts(request: HttpRequest) -> dict[str, str]:
 
 def etag(*content: object) -> str:
     """Return an entity tag of what a response depends on, and of its language."""
-    return f'"{digest((get_language(), *content))}"'
+    return f'"{digest(get_language(), *content)}"'
 
 
 def not_modified(request: HttpRequest, tag: str) -> HttpResponse | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from uuid import UUID
@@ -35,23 +35,15 @@ class MoreRow:
     total: int
     after: UUID | None
     """The child that the next page begins behind; None at the end."""
-    next: str = ""
-    back: str = ""
-    rest: list[str] = field(default_factory=list)
+    next: str
+    back: str
+    rest: list[str]
     """The tasks in the children behind this page, by phase."""
-
-    is_more = True
+    is_more: bool = True
 
 
 class VisibleRows:
-    """The rows of one page.
-
-    Args:
-        top: The tree.
-        view_state: What the user has asked for.
-        at: When the tree was read.
-        artifacts: The number of artifacts of each node, by key.
-    """
+    """The rows of one page; ``artifacts`` are the numbers of artifacts by key of the node."""
 
     def __init__(
         self, top: TreeNode, view_state: ViewState, *, at: datetime, artifacts: Mapping[int, int]
@@ -111,16 +103,11 @@ class VisibleRows:
         after = children[end - 1].uuid if end < len(children) else None
         before = children[start - PAGE_SIZE - 1].uuid if start > PAGE_SIZE else None
         return MoreRow(
-            node.uuid,
-            self._level(node) + 1,
-            start + 1,
-            end,
-            len(children),
-            after,
+            node.uuid, node.level - self.top.level + 2, start + 1, end, len(children), after,
             next=self.view_state.page_query(children, after) if after else "",
             back=self.view_state.page_query(children, before) if start else "",
             rest=list(labels.count_labels(rest).values()),
-        )
+        )  # fmt: skip
 
     def _start(self, children: list[TreeNode], after: UUID | None) -> int:
         if len(children) <= PAGE_SIZE and after is None:
@@ -129,13 +116,8 @@ class VisibleRows:
         for index, child in enumerate(children):
             if child.uuid in behind:
                 return min(index + 1, len(children) - 1)
-        for index, child in enumerate(children):
-            if child.pk in self._path:
-                return index // PAGE_SIZE * PAGE_SIZE
-        return 0
-
-    def _level(self, node: TreeNode) -> int:
-        return node.level - self.top.level + 1
+        shown = (index for index, child in enumerate(children) if child.pk in self._path)
+        return next(shown, 0) // PAGE_SIZE * PAGE_SIZE
 
     def _children(self, node: TreeNode) -> list[TreeNode]:
         if self._matched is None:
@@ -147,21 +129,12 @@ class VisibleRows:
         cause = self.nodes.get(node.caused_by_id or 0)
         is_open = node.pk in self._open
         return TreeRow(
-            node=node,
-            at=self.at,
-            counts=sum_counts([node], self._counts),
-            level=self._level(node),
-            children=len(node.children),
-            artifacts=self._artifacts.get(node.pk, 0),
-            caused_by=cause.name if cause else None,
-            position=position,
-            siblings=siblings,
-            is_open=is_open,
+            node=node, at=self.at, counts=sum_counts([node], self._counts),
+            level=node.level - self.top.level + 1, position=position, siblings=siblings,
+            children=len(node.children), artifacts=self._artifacts.get(node.pk, 0),
+            caused_by=cause.name if cause else None, is_open=is_open, can_force=self.can_force,
             toggle=self.view_state.toggle_query(node.uuid, is_open) if node.children else "",
-            can_force=self.can_force,
-        )
-
-    # -- what is open ---------------------------------------------------------------------------
+        )  # fmt: skip
 
     def _match(self) -> set[int]:
         """Return the matches of the filter and all above them, and count the matches."""
@@ -187,8 +160,6 @@ class VisibleRows:
     @cached_property
     def _path(self) -> set[int]:
         """The node that was asked for and all above it."""
-        if self.view_state.node is None:
-            return set()
         goal = next((n for n in self.nodes.values() if n.uuid == self.view_state.node), None)
         return {goal.pk, *self._ancestors(goal)} if goal else set()
 

@@ -39,22 +39,18 @@ def format_size(count: int | None) -> str:
 def format_duration(seconds: float | None, *, compact: bool = False) -> str:
     """Return seconds in few letters: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "4 d 02 h".
 
-    Args:
-        seconds: The duration; None gives an empty text.
-        compact: Write 0.4s, 12s, 3m05s, 2h07m, 4d02h, untranslated, as terminals do.
+    Compact as terminals show it, untranslated: 0.4s, 12s, 3m05s. Empty for None.
     """
     if seconds is None:
         return ""
-    units = ("d", "h", "m", "s")
+    gap, units = "", ("d", "h", "m", "s")
     if not compact:
-        units = (gettext("d"), gettext("h"), gettext("min"), gettext("s"))
-    gap = "" if compact else " "
+        gap, units = " ", (gettext("d"), gettext("h"), gettext("min"), gettext("s"))
     seconds = max(0.0, seconds)
     if seconds < 9.95:
         return f"{seconds:.1f}{gap}{units[-1]}"
     whole = round(seconds)
-    steps = zip((86400, 3600, 60, 1), units, strict=True)
-    for (size, unit), (part, small) in pairwise(steps):
+    for (size, unit), (part, small) in pairwise(zip((86400, 3600, 60, 1), units, strict=True)):
         if whole >= size:
             return f"{whole // size}{gap}{unit}{gap}{whole % size // part:02}{gap}{small}"
     return f"{whole}{gap}{units[-1]}"

@@ -1,7 +1,6 @@
 """Labels that people read: states, counts, progress, kinds of nodes, cancellations.
 
-Pages, pictures, terminals, the admin and the commands all take their words from here. All of them
-are translatable; terminals and commands stay English by ``translation.override(None)``.
+All are translatable; terminals and commands stay English by ``translation.override(None)``.
 """
 
 from __future__ import annotations
@@ -41,34 +40,22 @@ _TYPES = {
     NodeType.CHAIN: (_("in order"), _("A chain: one after the other")),
     NodeType.GROUP: (_("at once"), _("A group: all at the same time")),
     NodeType.CHORD: (
-        _("at once, then"),
-        _("A chord: all at the same time, then one that waits for them"),
+        _("at once, then"), _("A chord: all at the same time, then one that waits for them"),
     ),
     NodeType.LINK: (_("with follow-ups"), _("A task and what follows it")),
     NodeType.REPLACED: (_("replaced"), _("A task that other tasks took over from")),
-}
+}  # fmt: skip
 
 
 def state_label(
-    phase: Phase,
-    text: str,
-    *,
-    is_settled: bool,
-    running: int = 0,
-    waiting: int = 0,
-    several: bool = False,
-    is_allowed: bool = False,
-) -> str:
+    phase: Phase, text: str, *, is_settled: bool, running: int = 0, waiting: int = 0,
+    several: bool = False, is_allowed: bool = False,
+) -> str:  # fmt: skip
     """Return the state of a node: "In Progress", "Sending mail", "Failing (4 still running)".
 
-    Args:
-        phase: The verdict on the node.
-        text: The stored state; a task's own text is shown while the task runs.
-        is_settled: Whether nothing in the node can run any more.
-        running: Open tasks in the node that may run at this moment.
-        waiting: Open tasks in the node that have not started.
-        several: Whether the node can hold more than one task, so that open ones are counted.
-        is_allowed: Whether to say of a failed node that it was allowed to fail.
+    ``text`` is the stored state; a task's own is shown while it runs. ``running`` and ``waiting``
+    are open tasks, counted where the node can hold ``several``. ``is_allowed`` says of a failed
+    node that it was allowed to fail.
     """
     if phase in (Phase.FAILED, Phase.CANCELED) and not is_settled:
         label = gettext("Failing") if phase is Phase.FAILED else gettext("Canceling")
@@ -79,7 +66,7 @@ def state_label(
     else:
         label = str(phase.label)
     if phase is Phase.FAILED and is_allowed:
-        label = gettext("%(state)s (allowed)") % {"state": label}
+        return gettext("%(state)s (allowed)") % {"state": label}
     return label
 
 
@@ -110,10 +97,8 @@ def counts_label(counts: Mapping[Phase, int]) -> str:
 
 def steps_label(completed: int, total: int) -> str:
     """Return the progress in steps: "46 of 92 steps"."""
-    return ngettext("%(done)s of %(total)s step", "%(done)s of %(total)s steps", total) % {
-        "done": format_number(completed),
-        "total": format_number(total),
-    }
+    label = ngettext("%(done)s of %(total)s step", "%(done)s of %(total)s steps", total)
+    return label % {"done": format_number(completed), "total": format_number(total)}
 
 
 def progress_label(completed: int, total: int, failed: int) -> str:
@@ -132,8 +117,6 @@ def stalled_label(minutes: int) -> str:
     """Return how long a worker has sent no heartbeat: "no heartbeat for 9 min 00 s"."""
     return gettext("no heartbeat for %(time)s") % {"time": format_duration(minutes * 60)}
 
-
-# -- cancellations --------------------------------------------------------------------------------
 
 _WILL_NOT_START = ngettext_lazy(
     "%(n)d pending task will not start.", "%(n)d pending tasks will not start.", "n"
@@ -172,11 +155,8 @@ def force_effects(running: int) -> list[str]:
 def cancel_outcome(pending: int, running: int, finished: int = 0, *, force: bool = False) -> str:
     """Return what a cancellation did: "Canceled. 2 tasks will not start."
 
-    Args:
-        pending: Tasks that will not start.
-        running: Tasks that were asked to stop or, with ``force``, terminated.
-        finished: Tasks that had ended before, where they are to be mentioned.
-        force: Whether running tasks were terminated.
+    ``force`` says that running tasks were terminated rather than asked to stop; ``finished`` are
+    the tasks that had ended before, where they are to be mentioned.
     """
     stopped = _TERMINATED if force else _ASKED
     first = gettext("Canceled.")
