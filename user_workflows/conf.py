@@ -6,14 +6,11 @@ Each ``USER_WORKFLOWS_<NAME>`` falls back to django-user-tasks' ``USER_TASKS_<NA
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
-from django.core.files.storage import default_storage, storages
+from django.core.files.storage import Storage, default_storage, storages
 from django.utils.module_loading import import_string
-
-if TYPE_CHECKING:
-    from django.core.files.storage import Storage
 
 T = TypeVar("T")
 
@@ -22,11 +19,9 @@ OLD_PREFIX = "USER_TASKS_"
 
 
 def _setting(name: str, default: T) -> T:
-    for prefix in (NEW_PREFIX, OLD_PREFIX):
-        if hasattr(django_settings, prefix + name):
-            value: T = getattr(django_settings, prefix + name)
-            return value
-    return default
+    old: T = getattr(django_settings, OLD_PREFIX + name, default)
+    value: T = getattr(django_settings, NEW_PREFIX + name, old)
+    return value
 
 
 def get_storage(import_path: str | None = None) -> Storage:
@@ -35,9 +30,8 @@ def get_storage(import_path: str | None = None) -> Storage:
     It is the alias ``user_workflow_artifacts`` (or ``user_task_artifacts``) of Django's
     ``STORAGES``, else an instance of the class at ``import_path``, else the default storage.
     """
-    configured = getattr(settings, "STORAGES", None) or django_settings.STORAGES
     for alias in ("user_workflow_artifacts", "user_task_artifacts"):
-        if alias in configured:
+        if alias in django_settings.STORAGES:
             return storages[alias]
     if import_path:
         storage: Storage = import_string(import_path)()

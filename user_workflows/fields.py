@@ -24,32 +24,24 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
 
 
-class FittingCharField(models.CharField):  # type: ignore[type-arg]
-    """A ``CharField`` that cuts what is too long, in look-ups too."""
-
+class _FittingField(models.Field):  # type: ignore[type-arg]
     def get_prep_value(self, value: object) -> object:
         """Return what is sent to the database for ``value``."""
         value = super().get_prep_value(value)
         return storable(value)[: self.max_length] if isinstance(value, str) else value
 
     def deconstruct(self) -> Deconstructed:
-        """Show migrations a plain ``CharField``: the column is one."""
+        """Show migrations a plain field of Django: the column is one."""
         name, _, args, kwargs = super().deconstruct()
-        return name, "django.db.models.CharField", args, kwargs
+        return name, f"django.db.models.{self.get_internal_type()}", args, kwargs
 
 
-class FittingTextField(models.TextField):  # type: ignore[type-arg]
+class FittingCharField(_FittingField, models.CharField):  # type: ignore[type-arg]
+    """A ``CharField`` that cuts what is too long, in look-ups too."""
+
+
+class FittingTextField(_FittingField, models.TextField):  # type: ignore[type-arg]
     """A ``TextField`` that takes any text."""
-
-    def get_prep_value(self, value: object) -> object:
-        """Return what is sent to the database for ``value``."""
-        value = super().get_prep_value(value)
-        return storable(value) if isinstance(value, str) else value
-
-    def deconstruct(self) -> Deconstructed:
-        """Show migrations a plain ``TextField``: the column is one."""
-        name, _, args, kwargs = super().deconstruct()
-        return name, "django.db.models.TextField", args, kwargs
 
 
 class UserForeignKey(models.ForeignKey):  # type: ignore[type-arg]

@@ -22,25 +22,27 @@ M = TypeVar("M", bound=Model)
 Row = TypeVar("Row")
 
 
-class StatusFilterBackend(BaseFilterBackend):
+class _OwnerFilterBackend(BaseFilterBackend):
+    model: type[Model]
+    owner: str
+    """The look-up that leads to the user."""
+
+    def filter_queryset(
+        self, request: Request, queryset: QuerySet[M, Row], view: APIView
+    ) -> QuerySet[M, Row]:
+        """Return the rows that this user may know of."""
+        if sees_all(request.user, self.model):
+            return queryset
+        return queryset.filter(**{self.owner: request.user})
+
+
+class StatusFilterBackend(_OwnerFilterBackend):
     """Own workflows only; all for superusers and for staff who may view them."""
 
-    def filter_queryset(
-        self, request: Request, queryset: QuerySet[M, Row], view: APIView
-    ) -> QuerySet[M, Row]:
-        """Return the nodes that this user may know of."""
-        if sees_all(request.user, UserTaskStatus):
-            return queryset
-        return queryset.filter(user=request.user)
+    model, owner = UserTaskStatus, "user"
 
 
-class ArtifactFilterBackend(BaseFilterBackend):
+class ArtifactFilterBackend(_OwnerFilterBackend):
     """Artifacts of own workflows only; all for superusers and for staff who may view them."""
 
-    def filter_queryset(
-        self, request: Request, queryset: QuerySet[M, Row], view: APIView
-    ) -> QuerySet[M, Row]:
-        """Return the artifacts that this user may know of."""
-        if sees_all(request.user, UserTaskArtifact):
-            return queryset
-        return queryset.filter(status__user=request.user)
+    model, owner = UserTaskArtifact, "status__user"
