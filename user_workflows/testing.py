@@ -1,13 +1,17 @@
-"""Help for a site's tests of its own workflows; see docs/how-to/test-your-workflows.md.
+"""Help for a site's tests of its own workflows: see docs/how-to/test-your-workflows.md.
 
-with manual_worker() as worker:
-    status = print_book(ada, "Moby Dick")
-    worker.run_one()
-    assert_tree(status, {"Read": Phase.SUCCEEDED, "Render": {"Page 1": Phase.PENDING}})
-    worker.run_all()
+Run tasks one by one, and compare the tree:
 
-root = store_tree(container("chain", leaf("Read"), leaf("Print", 3)), user=ada)
-find_node(root, "Read").succeed()
+    with manual_worker() as worker:
+        status = print_book(ada, "Moby Dick")
+        worker.run_one()
+        assert_tree(status, {"Read": Phase.SUCCEEDED, "Render": {"Page 1": Phase.PENDING}})
+        worker.run_all()
+
+Or make a tree without Celery:
+
+    root = store_tree(container("chain", leaf("Read"), leaf("Print", 3)), user=ada)
+    find_node(root, "Read").succeed()
 """
 
 from __future__ import annotations
@@ -221,7 +225,7 @@ def manual_worker() -> Iterator[ManualWorker]:
     """
     with current_app.connection_for_write() as connection:
         if connection.transport.driver_type != "memory":
-            raise ImproperlyConfigured("Tests with a manual worker need the broker memory://.")
+            raise ImproperlyConfigured("manual_worker() needs memory:// as Celery's broker.")
     worker = ManualWorker()
     after_task_publish.connect(worker._receive)
     try:
