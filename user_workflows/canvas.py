@@ -20,7 +20,7 @@ return redirect(status.get_absolute_url())
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 from celery import canvas as celery_canvas
@@ -34,7 +34,6 @@ from .planning.plan import PlanNode
 from .queues.celery import copying, submission
 from .queues.celery.compat import Canvas, Chain
 from .queues.celery.planner import name_plan, plan_canvas
-from .queues.celery.results import result_of
 from .queues.celery.users import user_id_of
 
 __all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
@@ -162,14 +161,11 @@ class Workflow:
         task_id = options.pop("task_id", None)
         prepared, self._next = self._next, None
         canvas, plan = self._prepare(task_id) if task_id or not prepared else prepared
-        app = canvas.app or current_app
         root = submission.store_plan(
             plan, user_id=self.user_id, action=self.action, subject=self.subject
         )
-        eager = bool(app.conf.task_always_eager)
-        submission.publish_plan(root, plan, lambda: canvas.apply_async(**options), eager=eager)
-        if root.result is None:  # It is published later, or Celery gave nothing.
-            root.result = result_of(plan, app)
+        send, app = partial(canvas.apply_async, **options), canvas.app or current_app
+        submission.publish_plan(root, plan, send, app, whole=True)
         return root
 
     def _prepare(self, task_id: str | None = None) -> tuple[Canvas, PlanNode]:

@@ -22,7 +22,7 @@ from .models import UserTaskStatus
 from .phases import Phase
 from .planning.naming import bound_arguments
 from .queues.celery.context import execution_of, request_state
-from .queues.celery.errors import error_message
+from .queues.celery.recording import error_message
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ from .compat import AnyTask, Canvas, CanvasDict, Method, parts
 from .context import HEADER, Publisher, publish_untracked, publishing, start_tracking
 from .planner import Args, Call, Kwargs, is_user_task, name_plan, plan_canvas
 from .recording import SENT_UNTRACKED, guarded
-from .results import result_of
 from .users import user_id_of_call
 
 #: The parameters of ``Task.apply_async`` that may be given by position, after those of the task.
@@ -171,8 +170,5 @@ def _capture(
             root = submission.store_plan(plan, user_id=users[0])
     if g.failed or plan is None:
         return publish_untracked(plain)
-    app = canvas.app or current_app
-    submission.publish_plan(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)
-    if root.result is None:
-        root.result = result_of(plan, app)
+    submission.publish_plan(root, plan, send, canvas.app or current_app, whole=False)
     return root.result

@@ -34,7 +34,6 @@ from .compat import AnyTask, Canvas, CanvasDict, Method, parts
 from .context import publish_untracked, publishing, request_state
 from .planner import Args, Call, Kwargs, is_user_task, plan_canvas
 from .recording import SENT_UNTRACKED, guarded
-from .results import result_of
 
 
 def attach_subtree(
@@ -108,10 +107,9 @@ def spawn(
         return plain()  # Celery's own, like chord_unlock: they pass the header on.
     plan.allow_failure = True
     app = canvas.app or current_app
-    eager = bool(app.conf.task_always_eager)
     workflow = publishing().workflow()
     whole = workflow is not None and workflow.whole
-    result: object = result_of(plan, app)
+    result: object = submission.result_of(plan, app)
 
     def store_and_publish() -> None:
         nonlocal result
@@ -120,10 +118,10 @@ def spawn(
         if storing.failed:
             result = publish_untracked(publish)
             return
-        submission.publish_plan(root, plan, publish, eager=eager, whole=whole)
-        result = root.result or result
+        submission.publish_plan(root, plan, publish, app, whole)
+        result = root.result
 
-    if eager:
+    if app.conf.task_always_eager:
         store_and_publish()
     else:
         transaction.on_commit(store_and_publish, using=status_connection().alias)
