@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from celery import current_task
 from django.dispatch import Signal
@@ -104,8 +104,7 @@ def execution_of(request: object) -> Execution | None:
 
 def tree_id_of(request: object) -> int | None:
     """Return the tree that the message of a request belongs to; no query."""
-    tree_id: int | None = getattr(request, HEADER, None)
-    return tree_id
+    return cast("int | None", getattr(request, HEADER, None))
 
 
 class Publisher(Enum):

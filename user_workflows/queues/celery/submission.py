@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 from celery import Celery
@@ -19,6 +18,7 @@ from ...planning.plan import PlanNode
 from ...tree import inserting
 from ...tree.bounds import assign_bounds
 from ...tree.nodes import TreeNode
+from .compat import Send
 from .context import Submission, publishing, start_tracking, submitting
 
 
@@ -37,7 +37,7 @@ def store_plan(
 
 
 def publish_plan(
-    root: UserTaskStatus, plan: PlanNode, send: Callable[[], object], app: Celery, whole: bool
+    root: UserTaskStatus, plan: PlanNode, send: Send, app: Celery, whole: bool
 ) -> None:
     """Publish a stored workflow: at once, or when the caller's transaction commits.
 
