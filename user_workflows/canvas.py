@@ -1,26 +1,9 @@
-"""Building workflows: Celery's canvas with names, and ``workflow()`` around it.
-
-from user_workflows.canvas import chain, chord, workflow
-
-flow = workflow(
-    chain(
-        read_structure.si(course),
-        chord([render.si(c) for c in chapters], assemble.s(), name="Export chapters"),
-        notify.si(),
-    ),
-    user=request.user,
-    name="Export CS101",
-    action="course.export",
-    subject="course-v1:X+CS101",
-)
-status = flow.delay()
-return redirect(status.get_absolute_url())
-"""
+"""Building workflows: Celery's canvas with names, and ``workflow()`` around it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 from celery import canvas as celery_canvas
@@ -34,7 +17,6 @@ from .planning.plan import PlanNode
 from .queues.celery import copying, submission
 from .queues.celery.compat import Canvas, Chain
 from .queues.celery.planner import name_plan, plan_canvas
-from .queues.celery.results import result_of
 from .queues.celery.users import user_id_of
 
 __all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
@@ -43,12 +25,9 @@ __all__ = ["Workflow", "chain", "chord", "group", "tracked", "workflow"]
 def tracked(signature: object, *, name: str = "", allow_failure: bool = False) -> Canvas:
     """Return a copy of a signature, of a task or a whole canvas, that says more about its node.
 
-    Args:
-        signature: any Celery signature, or the dictionary of one.
-        name: what the user will read; it is kept when the task calls ``set_name``.
-        allow_failure: the workflow goes on when this fails, and ends "Succeeded with failures".
-            For user tasks, whose successors then get None, and for containers in a group that
-            nothing waits for.
+    The user reads the ``name``, which is kept when the task calls ``set_name``. With
+    ``allow_failure`` the workflow goes on when this fails, and ends "Succeeded with failures": for
+    user tasks, whose successors then get None, and containers in a group that nothing waits for.
 
     Raises:
         InvalidCanvas: it is no signature.
@@ -89,9 +68,8 @@ def chord(header: Any, body: Any = None, *, name: str = "", allow_failure: bool 
     options = header.get("options", {}) if isinstance(header, dict) else {}
     made = celery_canvas.chord(header, body)
     copying.annotate(made, name=name, allow_failure=allow_failure)
-    if options.get(copying.ANNOTATIONS):
-        annotations = made.options.setdefault(copying.ANNOTATIONS, {})
-        annotations["header"] = options[copying.ANNOTATIONS]
+    if of_header := options.get(copying.ANNOTATIONS):
+        made.options.setdefault(copying.ANNOTATIONS, {})["header"] = of_header
     return made
 
 
@@ -150,9 +128,7 @@ class Workflow:
         Inside a transaction the canvas is published when it commits, and not at all when it is
         rolled back.
 
-        Args:
-            options: those of Celery's ``apply_async``: ``countdown`` (seconds), ``eta``,
-                ``queue``, ``priority``, ... A ``task_id`` is given to the last task.
+        The options are those of Celery's ``apply_async``. A ``task_id`` is given to the last task.
 
         Raises:
             Exception: what publishing raised; the tree then says what was not sent.
@@ -162,14 +138,11 @@ class Workflow:
         task_id = options.pop("task_id", None)
         prepared, self._next = self._next, None
         canvas, plan = self._prepare(task_id) if task_id or not prepared else prepared
-        app = canvas.app or current_app
         root = submission.store_plan(
             plan, user_id=self.user_id, action=self.action, subject=self.subject
         )
-        eager = bool(app.conf.task_always_eager)
-        submission.publish_plan(root, plan, lambda: canvas.apply_async(**options), eager=eager)
-        if root.result is None:  # It is published later, or Celery gave nothing.
-            root.result = result_of(plan, app)
+        send, app = partial(canvas.apply_async, **options), canvas.app or current_app
+        submission.publish_plan(root, plan, send, app, whole=True)
         return root
 
     def _prepare(self, task_id: str | None = None) -> tuple[Canvas, PlanNode]:

@@ -14,14 +14,12 @@ from .queues.celery.patches import NEWEST_TESTED, OLDEST_TESTED, PATCHES
 @register()
 def old_settings(**kwargs: object) -> list[CheckMessage]:
     """Report which of django-user-tasks' settings are still in use."""
-    old = (name for name in dir(settings) if name.startswith(OLD_PREFIX))
+    old = [name for name in dir(settings) if name.startswith(OLD_PREFIX)]
+    names = ((name, NEW_PREFIX + name.removeprefix(OLD_PREFIX)) for name in old)
     return [
-        Info(
-            f"{name} is used because {NEW_PREFIX}{name.removeprefix(OLD_PREFIX)} is not set.",
-            id="user_workflows.I001",
-        )
-        for name in old
-        if not hasattr(settings, NEW_PREFIX + name.removeprefix(OLD_PREFIX))
+        Info(f"{name} is used because {new} is not set.", id="user_workflows.I001")
+        for name, new in names
+        if not hasattr(settings, new)
     ]
 
 
@@ -32,13 +30,9 @@ def sqlite_transactions(**kwargs: object) -> list[CheckMessage]:
     mode = connection.settings_dict.get("OPTIONS", {}).get("transaction_mode")
     if connection.vendor != "sqlite" or mode in ("IMMEDIATE", "EXCLUSIVE"):
         return []
-    return [
-        Warning(
-            "On SQLite, workers that write at once may get 'database is locked'.",
-            hint="Set 'transaction_mode': 'IMMEDIATE' in the OPTIONS of the database.",
-            id="user_workflows.W001",
-        )
-    ]
+    message = "On SQLite, workers that write at once may get 'database is locked'."
+    hint = "Set 'transaction_mode': 'IMMEDIATE' in the OPTIONS of the database."
+    return [Warning(message, hint=hint, id="user_workflows.W001")]
 
 
 @register()
@@ -59,8 +53,5 @@ def celery_version(**kwargs: object) -> list[CheckMessage]:
 def celery_patches(**kwargs: object) -> list[CheckMessage]:
     """Report what this app patches and the installed Celery lacks."""
     hint = f"Install Celery {'.'.join(map(str, NEWEST_TESTED))}."
-    return [
-        Error(patch.problem, hint=hint, id="user_workflows.E002")
-        for patch in PATCHES
-        if patch.problem
-    ]
+    problems = filter(None, (patch.problem for patch in PATCHES))
+    return [Error(problem, hint=hint, id="user_workflows.E002") for problem in problems]

@@ -17,15 +17,9 @@ from .queues.celery.handlers import create_user_task, retrying_task, task_failed
 from .queues.celery.recording import guarded
 
 __all__ = [
-    "celery_app",
-    "create_user_task",
-    "retrying_task",
-    "start_user_task",
-    "task_failed",
-    "task_succeeded",
-    "user_task_stopped",
-    "workflow_finished",
-]
+    "celery_app", "create_user_task", "retrying_task", "start_user_task", "task_failed",
+    "task_succeeded", "user_task_stopped", "workflow_finished",
+]  # fmt: skip
 
 signals.task_success.connect(task_succeeded)
 signals.task_failure.connect(task_failed)
@@ -33,6 +27,7 @@ signals.task_retry.connect(retrying_task)
 signals.task_revoked.connect(handlers.task_was_revoked)
 signals.task_unknown.connect(handlers.task_is_unknown)
 signals.task_postrun.connect(handlers.task_is_over)
+signals.worker_init.connect(patches.gate_registered_tasks)
 
 
 @signals.task_prerun.connect
@@ -56,12 +51,6 @@ def listen(**kwargs: object) -> None:
     """Connect the receivers of what is published."""
     signals.before_task_publish.connect(create_user_task)
     signals.after_task_publish.connect(handlers.note_published)
-
-
-@signals.worker_init.connect
-def gate_tasks(**kwargs: object) -> None:
-    """Gate the tasks that have a ``before_start`` of their own."""
-    patches.gate_registered_tasks()
 
 
 @signals.worker_process_init.connect

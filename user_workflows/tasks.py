@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from inspect import getattr_static
+from functools import lru_cache
+from inspect import getattr_static, signature
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -20,27 +21,17 @@ from .maintenance.deletion import purge
 from .maintenance.reaper import reap
 from .models import UserTaskStatus
 from .phases import Phase
-from .planning.naming import bound_arguments
 from .queues.celery.context import execution_of, request_state
-from .queues.celery.errors import error_message
+from .queues.celery.recording import error_message
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_parameters = lru_cache(maxsize=1000)(signature)
 
 
 class UserTaskMixin:
-    """Mixin that makes a Celery task a user task: its body has ``self.status``.
-
-        class ExportTask(UserTask):
-            @classmethod
-            def generate_name(cls, arguments_dict):
-                return f"Export {arguments_dict['course']}"
-
-        @shared_task(base=ExportTask, bind=True)
-        def export(self, user_id, course):
-            for page in self.track(pages(course)):
-                render(page)
+    """Mixin that makes a Celery task a user task: its body has ``self.status``, ``self.track()``.
 
     Within ``workflow()`` the user is the workflow's; a user task sent by itself takes a
     ``user_id`` argument. The mixin may stand last: ``class T(Task, UserTaskMixin)``.
@@ -80,11 +71,7 @@ class UserTaskMixin:
 
     @classmethod
     def generate_name(cls, arguments_dict: dict[str, Any]) -> str:
-        """Return the name that the user reads; by default the name of the function.
-
-        Args:
-            arguments_dict: the arguments of the call, as ``arguments_as_dict`` has them.
-        """
+        """Return the name that the user reads; by default the name of the function."""
         return cls.__name__.rsplit(".", maxsplit=1)[-1]
 
     @staticmethod
@@ -94,15 +81,18 @@ class UserTaskMixin:
 
     @classmethod
     def arguments_as_dict(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the arguments of a call by name, with defaults, also under decorators.
+        """Return the arguments of a call by name, with defaults, also under ``wraps`` decorators.
 
         Raises:
             TypeError: the task cannot be called like this.
         """
         run = getattr_static(cls, "run")
         if isinstance(run, staticmethod):
-            return bound_arguments(run.__func__, *args, **kwargs)
-        return bound_arguments(run, None, *args, **kwargs)
+            bound = _parameters(run.__func__).bind(*args, **kwargs)
+        else:
+            bound = _parameters(run).bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
 
     @property
     def status(self) -> UserTaskStatus:
@@ -131,13 +121,9 @@ class UserTaskMixin:
         """Yield the items of ``iterable``, and count a step when each is done with.
 
         Costs no query an item: what was counted is written every 0.5 s and at the end, also
-        when the loop is left early.
-
-        Args:
-            iterable: what the body loops over.
-            total: the number of items, where ``len(iterable)`` does not say. The task's total
-                grows if its ``calculate_total_steps`` gave fewer.
-            description: shown as the task's state meanwhile.
+        when the loop is left early. ``total`` is the number of items, where ``len(iterable)`` does
+        not say; the task's total grows if its ``calculate_total_steps`` gave fewer.
+        ``description`` is shown as the task's state meanwhile.
 
         Raises:
             TaskCanceledException: the task was canceled.

@@ -1,11 +1,6 @@
-"""Names of containers, and the arguments of a call by name."""
+"""Names of containers."""
 
 from __future__ import annotations
-
-import inspect
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
 
 from django.utils.translation import gettext, ngettext
 
@@ -17,12 +12,8 @@ from .plan import PlanNode
 def name_containers(root: PlanNode, task_names: dict[str, str]) -> None:
     """Name the containers that have no name yet.
 
-    Each by the ``user_task_name`` of the first task in it that has one, as in django-user-tasks,
-    else by its label.
-
-    Args:
-        root: the plan; its nodes are changed in place.
-        task_names: ``user_task_name`` by task id.
+    Each gets the ``user_task_name`` of the first task in it that has one (``task_names``, by task
+    id), as in django-user-tasks, else its label.
     """
     for node in root.walk():
         if node.is_container and not node.name:
@@ -44,19 +35,3 @@ def container_label(node: PlanNode) -> str:
     if node.node_type is NodeType.CHAIN:
         return ngettext("%d task", "%d tasks in order", count) % count
     return ngettext("%d task", "%d tasks at once", count) % count
-
-
-_parameters = lru_cache(maxsize=1000)(inspect.signature)
-
-
-def bound_arguments(run: Callable[..., object], *args: object, **kwargs: object) -> dict[str, Any]:
-    """Return the arguments of a call by name, with defaults, as ``inspect.getcallargs`` does.
-
-    Sees through decorators made with ``functools.wraps``.
-
-    Raises:
-        TypeError: the function cannot be called like this.
-    """
-    bound = _parameters(run).bind(*args, **kwargs)
-    bound.apply_defaults()
-    return dict(bound.arguments)

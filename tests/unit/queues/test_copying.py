@@ -16,7 +16,7 @@ from user_workflows import canvas as ours
 from user_workflows.exceptions import InvalidCanvas
 from user_workflows.queues.celery import copying
 from user_workflows.queues.celery.planner import plan_canvas
-from user_workflows.queues.celery.results import result_of
+from user_workflows.queues.celery.submission import result_of
 
 
 def linked() -> Any:

@@ -567,7 +567,7 @@ class TestMessages:
 
         MADE["a"] = lambda: task("x") if replaces else task("x").delay()
         root = workflow((becoming if replaces else sending).si(tag="a"), user=learner).delay()
-        monkeypatch.setattr(spawning, "_attach", broken)
+        monkeypatch.setattr(spawning, "attach_subtree", broken)
         worker.run_all()
         assert CALLS == ["a", "x"]
         assert "will not see" in caplog.text

@@ -1,14 +1,13 @@
 """Capture of canvases of user tasks that are sent without ``workflow()``.
 
-Celery publishes one message at a time and knows no whole, so the whole is caught where it is
-sent: ``apply_async`` of tasks and of all canvas types. A site that sends only plain tasks pays
-two look-ups for each.
+Celery publishes one message at a time and knows no whole, so ``apply_async`` of tasks and of all
+canvas types is wrapped. A site that sends only plain tasks pays two look-ups for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Iterable
+from functools import partial, wraps
 from itertools import islice
 from typing import Any
 
@@ -18,11 +17,10 @@ from celery.canvas import Signature, chord
 from ...conf import settings
 from ...models import UserTaskStatus
 from . import copying, spawning, submission
-from .compat import AnyTask, Canvas, CanvasDict, Method, parts
+from .compat import AnyTask, Canvas, CanvasDict, Method, Send, parts
 from .context import HEADER, Publisher, publish_untracked, publishing, start_tracking
 from .planner import Args, Call, Kwargs, is_user_task, name_plan, plan_canvas
 from .recording import SENT_UNTRACKED, guarded
-from .results import result_of
 from .users import user_id_of_call
 
 #: The parameters of ``Task.apply_async`` that may be given by position, after those of the task.
@@ -78,19 +76,15 @@ def capture_canvas(original: Method) -> Method:
         if publishing().by is Publisher.SUBMITTING:
             return plain()
         first = _first_task(self)
-        if first is None:
-            return plain()
-        if not _is_new(options, options.get("task_id") or first["options"].get("task_id")):
+        task_id = options.get("task_id") or (first["options"].get("task_id") if first else None)
+        if first is None or not _is_new(options, task_id):
             return plain()
         whole: CanvasDict = self
         if kwargs and isinstance(self, chord) and "body" in kwargs:  # chord(header)(body)
             kwargs = dict(kwargs)
             whole = {**self, "kwargs": {**self["kwargs"], "body": kwargs.pop("body")}}
         canvas = copying.copy_canvas(copying.expand_chunks(whole), self.app)
-
-        def send() -> object:
-            return canvas.apply_async(args, kwargs, *more, **options)
-
+        send = partial(canvas.apply_async, args, kwargs, *more, **options)
         return _capture(canvas, send, plain, tuple(args or ()), dict(kwargs or {}))
 
     return apply_async
@@ -108,8 +102,7 @@ def capture_message(task: object, message: dict[str, Any], body: Any) -> None:
         return
     with guarded("track", SENT_UNTRACKED, strict=settings.STRICT, task=task, task_id=task_id):
         args, kwargs = (body["args"], body["kwargs"]) if body is message else body[:2]
-        call = Call(task, task.name, task_id, tuple(args), dict(kwargs), awaits=False)
-        user_id = user_id_of_call(call)
+        user_id = user_id_of_call(Call(task, task.name, task_id, tuple(args), dict(kwargs)))
         plan, _ = plan_canvas(task.signature(args, kwargs, task_id=task_id), keep_ids=True)
         if plan is not None:
             message[HEADER] = submission.store_plan(plan, user_id=user_id).tree_id
@@ -118,10 +111,8 @@ def capture_message(task: object, message: dict[str, Any], body: Any) -> None:
 def _is_new(options: Kwargs, task_id: str | None) -> bool:
     """Return whether what is sent is no part of a canvas that was captured before."""
     publisher = publishing(task_id, options.get("parent_id")).by
-    if publisher is not Publisher.OUTSIDE:
+    if publisher is not Publisher.OUTSIDE or not settings.CAPTURE:
         return publisher is Publisher.BODY
-    if not settings.CAPTURE:
-        return False
     return task_id is None or not UserTaskStatus.objects.filter(task_id=task_id).exists()
 
 
@@ -143,11 +134,7 @@ def _first_task(canvas: Canvas) -> CanvasDict | None:
 
 
 def _capture(
-    canvas: Canvas,
-    send: Callable[[], object],
-    plain: Callable[[], object],
-    args: Args = (),
-    kwargs: Kwargs | None = None,
+    canvas: Canvas, send: Send, plain: Send, args: Args = (), kwargs: Kwargs | None = None
 ) -> object:
     """Store what is sent as a tree, publish it, and return Celery's result object.
 
@@ -171,8 +158,5 @@ def _capture(
             root = submission.store_plan(plan, user_id=users[0])
     if g.failed or plan is None:
         return publish_untracked(plain)
-    app = canvas.app or current_app
-    submission.publish_plan(root, plan, send, eager=bool(app.conf.task_always_eager), whole=False)
-    if root.result is None:
-        root.result = result_of(plan, app)
+    submission.publish_plan(root, plan, send, canvas.app or current_app, whole=False)
     return root.result

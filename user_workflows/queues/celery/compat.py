@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import WRAPPER_ASSIGNMENTS
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from celery import Celery, Task
 from celery.canvas import Signature, _basemap, _chain
@@ -18,6 +18,8 @@ Canvas: TypeAlias = "Signature[object]"
 CanvasDict: TypeAlias = dict[str, Any]
 AnyTask: TypeAlias = "Task[..., object]"
 Method: TypeAlias = Callable[..., object]
+#: Publishes a canvas.
+Send: TypeAlias = Callable[[], object]
 
 #: The class of all chains: what ``celery.chain.__new__`` returns is no instance of ``chain``.
 Chain = _chain
@@ -43,7 +45,7 @@ def parts(canvas: CanvasDict) -> list[Any]:
 def replace_parts(canvas: Canvas, **replaced: object) -> None:
     """Set ``tasks`` of a chain or group, ``header`` and ``body`` of a chord, as they are given.
 
-    Relies on the same keys. ``_chord.__init__`` keeps only the tasks of a header that is a group.
+    Relies on the keys of ``kwargs``. ``_chord.__init__`` keeps only the tasks of a group as header.
     """
     canvas.kwargs.update(replaced)
 
@@ -53,8 +55,7 @@ def bound_app(canvas: CanvasDict) -> Celery | None:
 
     Relies on ``Signature._app``; the public ``Signature.app`` hides the difference.
     """
-    app: Celery | None = getattr(canvas, "_app", None)
-    return app
+    return cast("Celery | None", getattr(canvas, "_app", None))
 
 
 def copy_bindings(source: CanvasDict, target: Canvas) -> None:

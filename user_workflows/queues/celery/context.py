@@ -7,16 +7,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from celery import current_task
 from django.dispatch import Signal
 
 from ...lifecycle import execution
 from ...lifecycle.execution import Execution
-
-if TYPE_CHECKING:
-    from ...models import UserTaskStatus
+from ...models import UserTaskStatus
 
 T = TypeVar("T")
 
@@ -43,7 +41,7 @@ class Submission:
     """A canvas that is being published, or the workflow that a message belongs to."""
 
     tree_id: int | None
-    """None for one that is not to be tracked."""
+    """None if it is not to be tracked."""
     whole: bool = True
     """Whether plain tasks have nodes too, as they have in ``workflow()``."""
     published: set[str] = field(default_factory=set)
@@ -106,8 +104,7 @@ def execution_of(request: object) -> Execution | None:
 
 def tree_id_of(request: object) -> int | None:
     """Return the tree that the message of a request belongs to; no query."""
-    tree_id: int | None = getattr(request, HEADER, None)
-    return tree_id
+    return cast("int | None", getattr(request, HEADER, None))
 
 
 class Publisher(Enum):
@@ -141,15 +138,11 @@ class Publishing(NamedTuple):
         return self.submission
 
 
-_OUTSIDE = Publishing(Publisher.OUTSIDE)
-
-
 def publishing(task_id: object = None, parent_id: object = None) -> Publishing:
     """Return who is publishing in this thread.
 
-    Args:
-        task_id: the id that the task or canvas has already. In a worker only Celery gives one.
-        parent_id: the ``parent_id`` option, which only Celery gives.
+    ``task_id`` is the id that the task or canvas has already, which in a worker only Celery gives,
+    like the option ``parent_id``.
     """
     submission, run = _submission.get(), None
     if execution.all_running() and current_task:
@@ -160,4 +153,4 @@ def publishing(task_id: object = None, parent_id: object = None) -> Publishing:
         return Publishing(Publisher.SUBMITTING, submission)
     if (task_id or parent_id) and current_task:
         return Publishing(Publisher.CELERY, submission, run)
-    return _OUTSIDE if run is None else Publishing(Publisher.BODY, submission, run)
+    return Publishing(Publisher.OUTSIDE if run is None else Publisher.BODY, submission, run)

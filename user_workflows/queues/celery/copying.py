@@ -1,9 +1,7 @@
-"""Copying Celery canvases.
+"""Copies of Celery canvases, in which each task is given the id it will run under.
 
-A canvas is copied as a whole before it is submitted, and each task in the copy is given the id
-it will run under. That id is the one thing that survives everything Celery does to a canvas:
-flattening, upgrading a chain to a chord, retries, redelivery. ``Signature.clone`` of Celery 5.7
-shares the members of groups; ``freeze`` changes the caller's canvas and reorders nested groups.
+``Signature.clone`` of Celery 5.7 shares the members of groups; ``freeze`` changes the caller's
+canvas and reorders nested groups.
 """
 
 from __future__ import annotations
@@ -56,31 +54,19 @@ def copy_canvas(canvas: object, app: Celery | None = None) -> Canvas:
         kwargs["body"] = copy_canvas(kwargs["body"], app)
     elif canvas["task"] in MAPS:
         kwargs["task"], kwargs["it"] = copy_canvas(kwargs["task"], app), list(kwargs["it"])
-    options = _copy_options(canvas.get("options") or {}, app)
+    given = (canvas.get("options") or {}).items()
+    options = {key: dict(value) if type(value) is dict else value for key, value in given}
+    for key in ("link", "link_error"):
+        if options.get(key):
+            options[key] = [copy_canvas(callback, app) for callback in as_list(options[key])]
     if isinstance(canvas, BaseMap):
         # A plain signature, as Celery's own clones of it are: before Celery 5.7 ``_basemap`` sends
         # none of its options, not even the id. It is routed like the task that it calls.
         options.setdefault("route_name", kwargs["task"]["task"])
-    copied: Canvas = Signature.from_dict(
-        {
-            "task": canvas["task"],
-            "args": tuple(canvas.get("args") or ()),
-            "kwargs": kwargs,
-            "options": options,
-            "subtask_type": kind,
-            "immutable": bool(canvas.get("immutable")),
-        },
-        app=app,
-    )
+    fields = {"task": canvas["task"], "args": tuple(canvas.get("args") or ()), "kwargs": kwargs}
+    fields.update(options=options, subtask_type=kind, immutable=bool(canvas.get("immutable")))
+    copied: Canvas = Signature.from_dict(fields, app=app)
     copy_bindings(canvas, copied)
-    return copied
-
-
-def _copy_options(options: dict[str, object], app: Celery | None) -> dict[str, object]:
-    copied = {k: dict(v) if type(v) is dict else v for k, v in options.items()}
-    for key in ("link", "link_error"):
-        if options.get(key):
-            copied[key] = [copy_canvas(callback, app) for callback in as_list(options[key])]
     return copied
 
 

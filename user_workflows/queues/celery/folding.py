@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from celery.canvas import chord, group, maybe_signature
@@ -11,35 +11,29 @@ from .compat import Canvas, Chain, bound_app, replace_parts
 from .copying import as_list, copy_canvas
 
 
-def hand_down_links(sig: Canvas, link: Callable[[Canvas, Canvas], None]) -> None:
+def hand_down_links(sig: Canvas, *, each: bool) -> None:
     """Move the links of a chain that is a step of a chain, or a chord's body, to its last step.
 
     Celery's ``chain()`` does that as well. A chain that is sent within another, also as the only
     member of a group, is taken apart, and Celery 5.7 ``_chain.prepare_steps`` forgets what was
-    linked to it as a whole.
+    linked to it as a whole. Anything but a chain keeps its links.
 
-    Args:
-        sig: changed in place; anything but a chain keeps its links.
-        link: links a callback to the last step: ``link_first`` or ``link_each``.
+    Where the last step is a group, ``each`` links to each of its tasks, as Celery does when it
+    sends a chain; else to the first, as ``chain()`` does, which passes nothing on.
     """
     while isinstance(sig, group) and len(sig.tasks) == 1:
         sig = sig.tasks[0]
     last = last_step(sig)
     if last is not None:
         for callback in sig.options.pop("link", ()):
-            link(last, cast(Canvas, maybe_signature(callback, app=bound_app(sig))))
+            callback = cast(Canvas, maybe_signature(callback, app=bound_app(sig)))
+            _link(last, callback, each)
 
 
-def link_first(task: Canvas, callback: Canvas) -> None:
-    """Link as Celery's ``chain()`` does: of a group to the first task, which passes nothing on."""
-    task.link(callback)
-
-
-def link_each(task: Canvas, callback: Canvas) -> None:
-    """Link as Celery does when it sends a chain: to each task of a group."""
-    if isinstance(task, group):
+def _link(task: Canvas, callback: Canvas, each: bool) -> None:
+    if each and isinstance(task, group):
         for member in task.tasks:
-            link_each(member, copy_canvas(callback))
+            _link(member, copy_canvas(callback), each)
     else:
         task.link(callback)
 
@@ -64,8 +58,7 @@ def fold_chain(tasks: Sequence[Canvas]) -> list[Canvas]:
     return steps[::-1]
 
 
-def _flatten(tasks: Iterable[Canvas]) -> list[Canvas]:
-    tasks = list(tasks)
+def _flatten(tasks: Sequence[Canvas]) -> list[Canvas]:
     steps: list[Canvas] = []
     for task in tasks:
         if _is_empty(task):
@@ -75,7 +68,7 @@ def _flatten(tasks: Iterable[Canvas]) -> list[Canvas]:
         if isinstance(task, group) and len(task.tasks) == 1 and not leads:
             task = task.tasks[0]
         steps += _flatten(_unchain(task)) if isinstance(task, Chain) else [task]
-    return steps or tasks[:1]
+    return steps or list(tasks[:1])
 
 
 def _is_empty(sig: Canvas) -> bool:
@@ -98,7 +91,11 @@ def _unchain(sig: Chain) -> list[Canvas]:
 def _join_step(task: Canvas, step: Canvas) -> list[Canvas]:
     """Return a task and the step after it: one chord if the task is, or ends with, a group."""
     if isinstance(task, group):
-        return [_as_chord(task, step)]
+        header = group(task.tasks, app=bound_app(task))
+        header.options["task_id"] = task.options["task_id"]
+        made = chord(header, step, app=bound_app(task))
+        replace_parts(made, header=header)  # Not only its tasks: it has an id.
+        return [made]
     if isinstance(task, chord):
         merged = _join_step(task.body, step)
         if len(merged) == 1:
@@ -130,11 +127,3 @@ def as_member(task: Canvas) -> Canvas:
     report to the group in place of that header, whose body then never comes.
     """
     return Chain(task, app=bound_app(task)) if isinstance(task, chord) else task
-
-
-def _as_chord(members: group, body: Canvas) -> Canvas:
-    header = group(members.tasks, app=bound_app(members))
-    header.options["task_id"] = members.options["task_id"]
-    made = chord(header, body, app=bound_app(members))
-    replace_parts(made, header=header)  # Not only its tasks: it has an id.
-    return made

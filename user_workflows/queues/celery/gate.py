@@ -46,26 +46,26 @@ def gate(task: AnyTask) -> None:
         Ignore: it was canceled or skipped, or it has ended before.
     """
     request = task.request
-    if not is_tracked(task):
-        return
-    state = request_state(request)
-    if state.is_gated:
+    if not is_tracked(task) or (state := request_state(request)).is_gated:
         return
     state.is_gated = True
     refusal = _start_or_refuse(task, request)
     if refusal is None:
         return
+    message = f"This task is {refusal.state}."
     if refusal in (Phase.CANCELED, Phase.SKIPPED) and not request.is_eager:
-        _mark_revoked(task, refusal)
-    raise Ignore(f"This task is {refusal.state}.")
+        action = f"tell the result backend of the {refusal.state} task"
+        remedy = "Its body does not run; results that wait for it may never come."
+        with guarded(action, remedy, task=task):
+            mark_revoked(task, TaskRevokedError(message))
+    raise Ignore(message)
 
 
 def is_tracked(task: AnyTask) -> bool:
     """Return whether the running task may have a node."""
-    request = task.request
-    if tree_id_of(request) is not None or is_user_task(task):
+    if tree_id_of(task.request) is not None or is_user_task(task):
         return True
-    return bool(request.is_eager and publishing().submission)
+    return bool(task.request.is_eager and publishing().submission)
 
 
 @recorded("the start")
@@ -99,10 +99,9 @@ def is_replaced(request: Context, node: LeafToStart | UserTaskStatus) -> bool:
 
 def _next_attempt(task: AnyTask, request: Context, node: LeafToStart) -> tuple[int, dict[str, int]]:
     """Return which attempt this is, and the columns that an earlier one has changed."""
-    retried = (request.retries or 0) + 1
+    attempt = max((request.retries or 0) + 1, node.attempts)
     if not node.was_seen:
-        return max(retried, node.attempts), {}
-    attempt = max(retried, node.attempts)
+        return attempt, {}
     if node.phase == Phase.RUNNING and attempt == node.attempts:
         attempt += 1  # A redelivery: the worker that had the message has died, or lost it.
     steps = planned_steps(task, request)
@@ -117,12 +116,3 @@ def planned_steps(task: AnyTask, request: Context) -> int | None:
         arguments = task.arguments_as_dict(*(request.args or ()), **(request.kwargs or {}))
         return max(0, int(task.calculate_total_steps(arguments)))
     return None
-
-
-def _mark_revoked(task: AnyTask, phase: Phase) -> None:
-    with guarded(
-        f"tell the result backend of the {phase.state} task",
-        "Its body does not run; results that wait for it may never come.",
-        task=task,
-    ):
-        mark_revoked(task, TaskRevokedError(f"This task is {phase.state}."))

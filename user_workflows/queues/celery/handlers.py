@@ -1,9 +1,4 @@
-"""Receivers of Celery's signals: messages published, tasks ended, retried, revoked.
-
-A message of a tracked workflow carries the header ``user_workflow``, the key of its tree. What is
-published while a tracked task runs inherits it, as in tracing, so that retries, later stages and
-chord bodies have it too, and a task without it costs no query.
-"""
+"""Receivers of Celery's signals: messages published, tasks ended, retried, revoked."""
 
 from __future__ import annotations
 
@@ -26,10 +21,9 @@ from .autocapture import capture_message
 from .compat import AnyTask
 from .context import HEADER, WHOLE, execution_of, publishing, tree_id_of
 from .copying import leaf_signatures
-from .errors import error_message
 from .gate import is_replaced, is_tracked, planned_steps
 from .planner import is_user_task
-from .recording import recorded
+from .recording import error_message, recorded
 
 #: Ids in one broadcast to the workers, which need 0.5 ms for each.
 MAX_REVOKED_IDS = 1000
@@ -123,8 +117,7 @@ def task_was_revoked(
     if tree_id_of(request) is None and not is_user_task(sender):
         return
     if expired:
-        reason = gettext("It was not started in time.")
-        _end_by_id(sender, request.id, Phase.FAILED, reason)
+        _end_by_id(sender, request.id, Phase.FAILED, gettext("It was not started in time."))
     else:
         _end_by_id(sender, request.id, Phase.CANCELED)
 
@@ -168,9 +161,8 @@ def _skip_after_plain_task(request: Context) -> None:
     chord = [request.chord] if request.chord else []
     following = [*(request.chain or ()), *(request.callbacks or ()), *chord]
     ids = {(leaf.get("options") or {}).get("task_id") for leaf in leaf_signatures(following)}
-    transitions.close_leaves(
-        tree_id, lambda leaf: Phase.SKIPPED if leaf.task_id in ids else None, ""
-    )
+    outcomes = dict.fromkeys(ids, Phase.SKIPPED)
+    transitions.close_leaves(tree_id, lambda leaf: outcomes.get(leaf.task_id), "")
 
 
 def task_is_over(sender: AnyTask, state: str | None = None, **kwargs: object) -> None:
@@ -195,8 +187,7 @@ def _is_decided(run: Execution) -> bool:
 def revoke_tasks(task_ids: list[str], terminate: bool, **kwargs: object) -> None:
     """Ask the workers to drop canceled tasks: it spares them messages that the gate refuses."""
     for start in range(0, len(task_ids), MAX_REVOKED_IDS):
-        batch = task_ids[start : start + MAX_REVOKED_IDS]
-        current_app.control.revoke(batch, terminate=terminate)
+        current_app.control.revoke(task_ids[start : start + MAX_REVOKED_IDS], terminate=terminate)
 
 
 cancellation.tasks_revoked.connect(revoke_tasks)

@@ -107,7 +107,7 @@ def install() -> None:
         _undo.append(partial(setattr, patch.owner, patch.attribute, method))
 
 
-def gate_registered_tasks() -> None:
+def gate_registered_tasks(**kwargs: object) -> None:
     """Gate the tasks that define their own ``before_start``, which would bypass the patch."""
     for task in current_app.tasks.values():
         if not gate.is_gate(task.before_start):

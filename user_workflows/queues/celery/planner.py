@@ -52,7 +52,7 @@ class Call:
     task_id: str
     args: Args
     kwargs: Kwargs
-    awaits: bool
+    awaits: bool = False
     """Whether an earlier task's result will be the first argument; here it is None."""
 
     def arguments(self) -> dict[str, object]:
@@ -80,15 +80,9 @@ def plan_canvas(
 ) -> tuple[PlanNode | None, list[Call]]:
     """Plan the tree that a canvas will become, and fold the canvas as Celery would.
 
-    Args:
-        canvas: a copy; its tasks get their ids.
-        keep: which calls become nodes; the others run untracked.
-        keep_ids: keep the ids that the canvas has, where it has any.
-        args: partial arguments that the first tasks will get.
-        kwargs: partial arguments by name.
-
-    Returns:
-        The root, None if no call is kept, and all calls that are kept, in order.
+    The canvas is a copy; its tasks get their ids, or keep those they have. Calls that are not kept
+    run untracked. ``args`` and ``kwargs`` are partial arguments of the first tasks. Return the
+    root, None if no call is kept, and all calls that are kept, in order.
     """
     planner = _Planner(keep, keep_ids)
     return planner.node(canvas, tuple(args), kwargs or {}), planner.calls
@@ -116,21 +110,24 @@ class _Planner:
         annotations: Annotations = sig.options.pop(ANNOTATIONS, {})
         if isinstance(folding.last_step(sig), group):
             # Else each task of the group would send the same callback.
-            folding.hand_down_links(sig, folding.link_each)
+            folding.hand_down_links(sig, each=True)
         if isinstance(sig, Chain):
-            node = self._chain(sig, args, kwargs, annotations)
+            node = self._chain(sig, args, kwargs)
         elif isinstance(sig, group):
-            node = self._group(sig, args, kwargs, annotations)
+            node = self._group(sig, args, kwargs)
             replace_parts(sig, tasks=[folding.as_member(task) for task in sig.tasks])
         elif isinstance(sig, chord):
-            node = self._chord(sig, args, kwargs, annotations)
+            node = self._chord(sig, args, kwargs, annotations.get("header", {}))
         else:
-            node = self._leaf(sig, args, kwargs, annotations)
+            node = self._leaf(sig, args, kwargs)
+        if node is not None:
+            _apply_annotations(node, annotations)
+            may_fail = node.is_container or is_user_task(self.calls[-1].task)
+            if node.allow_failure and not may_fail:
+                raise InvalidCanvas(f"{sig['task']} cannot be allowed to fail: it is no user task.")
         # ``_chord.run`` clones its header, and Celery's clones have dictionaries for callbacks.
-        links = [
-            cast(Canvas, maybe_signature(link, app=bound_app(sig)))
-            for link in sig.options.get("link") or ()
-        ]
+        given, app = sig.options.get("link") or (), bound_app(sig)
+        links = [cast(Canvas, maybe_signature(link, app=app)) for link in given]
         callbacks = [self.node(link, EARLIER_RESULT, {}) for link in links]
         if links:
             sig.options["link"] = [folding.with_input(link) for link in links]
@@ -142,12 +139,9 @@ class _Planner:
     def _task_id(self, sig: Canvas) -> str:
         if not self.keep_ids or "task_id" not in sig.options:
             sig.options["task_id"] = str(uuid4())
-        task_id: str = sig.options["task_id"]
-        return task_id
+        return cast(str, sig.options["task_id"])
 
-    def _leaf(
-        self, sig: Canvas, args: Args, kwargs: Kwargs, annotations: Annotations
-    ) -> PlanNode | None:
+    def _leaf(self, sig: Canvas, args: Args, kwargs: Kwargs) -> PlanNode | None:
         task_class: str = sig["task"]
         call = Call(
             task=(sig.app or current_app).tasks.get(task_class),
@@ -161,60 +155,47 @@ class _Planner:
             return None
         self.calls.append(call)
         name, steps = _describe(call)
-        allowed = bool(
-            annotations.get("allow_failure") or getattr(call.task, "allow_failure", False)
-        )
-        if allowed and not is_user_task(call.task):
-            raise InvalidCanvas(f"{task_class} cannot be allowed to fail: it is no user task.")
         return PlanNode(
-            NodeType.TASK,
-            call.task_id,
-            name=(annotations.get("name") or name)[:MAX_TEXT_LENGTH],
-            named=bool(annotations.get("name")),
-            task_class=task_class,
-            total_steps=steps,
-            allow_failure=allowed,
-        )
+            NodeType.TASK, call.task_id, name[:MAX_TEXT_LENGTH], task_class=task_class,
+            total_steps=steps, allow_failure=bool(getattr(call.task, "allow_failure", False)),
+        )  # fmt: skip
 
-    def _group(
-        self, sig: group, args: Args, kwargs: Kwargs, annotations: Annotations
-    ) -> PlanNode | None:
-        members = [self.node(task, args, kwargs) for task in sig.tasks]
+    def _group(self, sig: group, args: Args, kwargs: Kwargs) -> PlanNode | None:
+        tasks: list[Canvas] = sig.tasks
+        members = [self.node(task, args, kwargs) for task in tasks]
         if args or kwargs:
-            replace_parts(sig, tasks=[folding.with_input(task) for task in sig.tasks])
-        task_id, empty = self._task_id(sig), not sig.tasks
-        return _container_node(NodeType.GROUP, members, annotations, task_id, may_be_empty=empty)
+            replace_parts(sig, tasks=[folding.with_input(task) for task in tasks])
+        return _container_node(NodeType.GROUP, members, self._task_id(sig), allow_empty=not tasks)
 
     def _chord(
-        self, sig: chord, args: Args, kwargs: Kwargs, annotations: Annotations
+        self, sig: chord, args: Args, kwargs: Kwargs, header_annotations: Annotations
     ) -> PlanNode | None:
         # As a group the header keeps the id that its node is given; Celery would make one of it.
         header = group(sig.kwargs["header"], app=bound_app(sig))
         replace_parts(sig, header=header)
-        node = self._group(header, args, kwargs, annotations.get("header", {}))
+        node = self._group(header, args, kwargs)
+        if node is not None:
+            _apply_annotations(node, header_annotations)
         if all(folding.is_void(task) for task in header.tasks):
             replace_parts(header, tasks=[])
-        folding.hand_down_links(sig.body, folding.link_each)
+        folding.hand_down_links(sig.body, each=True)
         body = self.node(sig.body, EARLIER_RESULT, {})
         replace_parts(sig, body=folding.with_input(sig.body))
-        return _container_node(NodeType.CHORD, [node, body], annotations)
+        return _container_node(NodeType.CHORD, [node, body])
 
-    def _chain(
-        self, sig: Chain, args: Args, kwargs: Kwargs, annotations: Annotations
-    ) -> PlanNode | None:
+    def _chain(self, sig: Chain, args: Args, kwargs: Kwargs) -> PlanNode | None:
         members: list[PlanNode | None] = []
         args = args + tuple(sig.args) if sig.args else args
         for task in sig.tasks:
-            folding.hand_down_links(task, folding.link_first)
+            folding.hand_down_links(task, each=False)
             members.append(self.node(task, args, kwargs))
             args, kwargs = EARLIER_RESULT, {}
         replace_parts(sig, tasks=folding.fold_chain(sig.tasks))
         present = [member for member in members if member is not None]
         steps = _fold_nodes(present)
         if len(steps) == 1 and len(present) > 1 and steps[0].node_type is NodeType.CHORD:
-            _apply_annotations(steps[0], annotations)
             return steps[0]
-        return _container_node(NodeType.CHAIN, steps, annotations, may_be_empty=not sig.tasks)
+        return _container_node(NodeType.CHAIN, steps, allow_empty=not sig.tasks)
 
 
 def _fold_nodes(members: list[PlanNode]) -> list[PlanNode]:
@@ -222,32 +203,21 @@ def _fold_nodes(members: list[PlanNode]) -> list[PlanNode]:
     steps: list[PlanNode] = []
     for member in reversed(members):
         if steps and member.node_type is NodeType.GROUP and len(member.children) > 1:
-            chord = _container_node(NodeType.CHORD, [member, steps.pop()])
-            member = chord or member
+            member = _container_node(NodeType.CHORD, [member, steps.pop()]) or member
         steps.append(member)
     return steps[::-1]
 
 
 def _container_node(
-    node_type: NodeType,
-    members: Sequence[PlanNode | None],
-    annotations: Annotations | None = None,
-    task_id: str = "",
-    *,
-    may_be_empty: bool = False,
+    kind: NodeType, members: Sequence[PlanNode | None], task_id: str = "", allow_empty: bool = False
 ) -> PlanNode | None:
     children = [member for member in members if member is not None]
-    if not children and not may_be_empty:
+    if not children and not allow_empty:
         return None
-    node = PlanNode(
-        node_type,
-        task_id or str(uuid4()),
-        task_class=f"celery.{node_type.value}",
-        children=children,
-        total_steps=sum(child.total_steps for child in children),
-    )
-    _apply_annotations(node, annotations or {})
-    return node
+    return PlanNode(
+        kind, task_id or str(uuid4()), task_class=f"celery.{kind.value}",
+        total_steps=sum(child.total_steps for child in children), children=children,
+    )  # fmt: skip
 
 
 def _apply_annotations(node: PlanNode, annotations: Annotations) -> None:
@@ -258,19 +228,15 @@ def _apply_annotations(node: PlanNode, annotations: Annotations) -> None:
 
 def _describe(call: Call) -> tuple[str, int]:
     """Return the name and the number of steps of a call."""
+    mapped = call.kwargs["task"] if call.task_class in MAPS else None
+    full: str = mapped["task"] if isinstance(mapped, dict) else call.task_class
+    short = full.rsplit(".", 1)[-1]
     if not is_user_task(call.task):
-        mapped = call.kwargs["task"] if call.task_class in MAPS else None
-        return _short_name(mapped["task"] if isinstance(mapped, dict) else call.task_class), 1
+        return short, 1
     arguments = call.arguments()
     # The name may be made of the result of a task that has not run yet.
     remedy, strict = "It has no name before it runs.", not call.awaits
     with guarded("describe", remedy, level=logging.DEBUG, strict=strict, task=call.task_class):
-        return (
-            str(call.task.generate_name(arguments)) or _short_name(call.task_class),
-            max(0, int(call.task.calculate_total_steps(arguments))),
-        )
-    return _short_name(call.task_class), 1
-
-
-def _short_name(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
+        name = str(call.task.generate_name(arguments)) or short
+        return name, max(0, int(call.task.calculate_total_steps(arguments)))
+    return short, 1

@@ -1,13 +1,4 @@
-"""No exception of ours changes what Celery does with a task: it is logged.
-
-@recorded("the end")
-def end(run): ...                      # an event of a node: outages are waited for
-
-with guarded("track the tasks", "Their user will not see them.") as guard:
-    plan = ...                         # anything else
-if guard.failed:
-    ...
-"""
+"""No exception of ours changes what Celery does with a task: it is logged."""
 
 from __future__ import annotations
 
@@ -21,7 +12,9 @@ from inspect import signature
 from typing import ParamSpec, TypeVar
 
 from celery import current_task
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext
 
 from ...db.connections import status_connection
 from ...lifecycle.execution import Execution
@@ -40,14 +33,11 @@ R = TypeVar("R")
 
 
 def recorded(event: str) -> Callable[[Callable[P, R]], Callable[P, R | None]]:
-    """Decorate a function that records an event of a node: it never raises.
+    """Decorate a function that records an event of a node, so that it never raises.
 
     Database outages are waited for, about 15 seconds in all, but not inside a transaction; every
-    other error is logged. The decorated function returns None where it failed.
-
-    Args:
-        event: completes "Could not record ...". The log names what the function's arguments
-            ``task``, ``task_id``, ``request`` and ``run`` are.
+    other error is logged, with the arguments ``task``, ``task_id``, ``request`` and ``run``. The
+    decorated function returns None where it failed. ``event`` completes "Could not record ...".
     """
 
     def decorate(record: Callable[P, R]) -> Callable[P, R | None]:
@@ -78,7 +68,7 @@ def recorded(event: str) -> Callable[[Callable[P, R]], Callable[P, R | None]]:
 
 @dataclass(slots=True)
 class Guard:
-    """What a guarded block has come to."""
+    """The outcome of a guarded block."""
 
     failed: bool = False
 
@@ -89,12 +79,9 @@ def guarded(
 ) -> Iterator[Guard]:
     """Log an exception of the block instead of raising it, unless ``strict``.
 
-    Args:
-        action: completes "Could not ..."; the name of the task follows.
-        remedy: a sentence on what follows, or what the operator can do.
-        level: of the log entry.
-        strict: raise, and log nothing.
-        about: ``task``, ``task_id``, ``request`` and ``run``, where known, for the log.
+    ``action`` completes "Could not ...", and the name of the task follows. ``remedy`` says what
+    follows, or what the operator can do. ``about`` has ``task``, ``task_id``, ``request`` and
+    ``run`` for the log, where known.
     """
     guard = Guard()
     try:
@@ -110,9 +97,8 @@ def _log(level: int, what: str, error: Exception, remedy: str, about: Mapping[st
     task = about.get("task") or (current_task if current_task else None)
     request = about.get("request") or getattr(task, "request", None)
     run = about.get("run") or execution_of(request)
-    node, tree = (
-        (run.pk, run.tree_id) if isinstance(run, Execution) else (None, tree_id_of(request))
-    )
+    run = run if isinstance(run, Execution) else None
+    node, tree = (run.pk, run.tree_id) if run else (None, tree_id_of(request))
     task_id = about.get("task_id") or getattr(request, "id", None)
     place = f" (node {node}, tree {tree})" if tree is not None else ""
     logger.log(
@@ -122,3 +108,16 @@ def _log(level: int, what: str, error: Exception, remedy: str, about: Mapping[st
         exc_info=error if level != logging.WARNING else None,
         extra={"task_id": task_id, "node": node, "tree": tree},
     )
+
+
+def error_message(error: BaseException) -> str:
+    """Return why a task failed, for its user."""
+    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
+        limit = next((arg for arg in error.args if isinstance(arg, int | float)), None)
+        if limit is None:
+            return gettext("It took longer than it was allowed to.")
+        message = gettext("It took longer than the %(limit)s seconds it was allowed to.")
+        return message % {"limit": limit}
+    if isinstance(error, WorkerLostError):
+        return gettext("The process that ran it has died: %(error)s") % {"error": error}
+    return str(error) or type(error).__name__

@@ -7,7 +7,6 @@ do not wait for it, but the workflow is settled only when it has ended too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import wraps
 from uuid import uuid4
 
@@ -30,11 +29,10 @@ from ...tree.locking import tree_lock
 from ...tree.nodes import StoredNode
 from ...tree.slots import allocate_slot
 from . import copying, submission
-from .compat import AnyTask, Canvas, CanvasDict, Method, parts
+from .compat import AnyTask, Canvas, CanvasDict, Method, Send, parts
 from .context import publish_untracked, publishing, request_state
 from .planner import Args, Call, Kwargs, is_user_task, plan_canvas
 from .recording import SENT_UNTRACKED, guarded
-from .results import result_of
 
 
 def attach_subtree(
@@ -42,29 +40,22 @@ def attach_subtree(
 ) -> UserTaskStatus:
     """Store the subtree of a plan below a node that is running, and return its root.
 
-    Args:
-        parent: that node; what may have changed in it since is read again.
-        plan: the subtree.
-        in_place_of: for what replaces the task of that node: how often it was replaced before.
-            The node becomes the container of the subtree, and passes its task id on.
+    What may have changed in the parent is read again. Where the subtree replaces its task,
+    ``in_place_of`` is how often it was replaced before: the parent becomes the container of the
+    subtree, and passes its task id on.
 
     Queries: under the tree's lock, 1 to allocate a slot, 1 for the parent, and those of
     ``inserting.insert_tree``.
     """
-    size = sum(1 for _ in plan.walk())
+    name_containers(plan, {})
     with tree_lock(parent.tree_id):
-        slot = allocate_slot(parent.pk, size)
+        slot = allocate_slot(parent.pk, sum(1 for _ in plan.walk()))
         row = UserTaskStatus.objects.filter(pk=parent.pk).order_by()
         if in_place_of is not None:
             row.update(
-                is_container=True,
-                node_type=NodeType.REPLACED,
-                modified=now(),
-                task_id=str(uuid4()),
-                completed_steps=0,
-                total_steps=plan.total_steps,
-                allow_failure=False,
-            )
+                is_container=True, node_type=NodeType.REPLACED, allow_failure=False, modified=now(),
+                task_id=str(uuid4()), completed_steps=0, total_steps=plan.total_steps,
+            )  # fmt: skip
         elif not slot.is_container:
             row.update(is_container=True, modified=now())
         placed = assign_bounds(plan, lft=slot.lft, level=slot.level, gap=slot.gap)
@@ -87,12 +78,7 @@ def has_node(call: Call) -> bool:
 
 
 def spawn(
-    run: Execution,
-    canvas: Canvas,
-    publish: Callable[[], object],
-    plain: Callable[[], object],
-    args: Args = (),
-    kwargs: Kwargs | None = None,
+    run: Execution, canvas: Canvas, publish: Send, plain: Send, args: Args, kwargs: Kwargs | None
 ) -> object:
     """Store what the running task sends below its node, then publish it.
 
@@ -108,31 +94,25 @@ def spawn(
         return plain()  # Celery's own, like chord_unlock: they pass the header on.
     plan.allow_failure = True
     app = canvas.app or current_app
-    eager = bool(app.conf.task_always_eager)
     workflow = publishing().workflow()
     whole = workflow is not None and workflow.whole
-    result: object = result_of(plan, app)
+    result: object = submission.result_of(plan, app)
 
     def store_and_publish() -> None:
         nonlocal result
         with guarded("store the tasks sent by", SENT_UNTRACKED, run=run) as storing:
-            root = _attach(run, plan)
+            root = attach_subtree(run.node, plan)
         if storing.failed:
             result = publish_untracked(publish)
             return
-        submission.publish_plan(root, plan, publish, eager=eager, whole=whole)
-        result = root.result or result
+        submission.publish_plan(root, plan, publish, app, whole)
+        result = root.result
 
-    if eager:
+    if app.conf.task_always_eager:
         store_and_publish()
     else:
         transaction.on_commit(store_and_publish, using=status_connection().alias)
     return result
-
-
-def _attach(run: Execution, plan: PlanNode, *, in_place_of: int | None = None) -> UserTaskStatus:
-    name_containers(plan, {})
-    return attach_subtree(run.node, plan, in_place_of=in_place_of)
 
 
 def track_replacement(on_replace: Method) -> Method:
@@ -184,11 +164,11 @@ def _replace(request: Context, run: Execution, sig: Canvas) -> None:
         leaf["options"].setdefault("task_id", str(uuid4()))
     following = [*(request.chain or ()), *(request.callbacks or ())]
     known = {leaf["options"].get("task_id") for leaf in copying.leaf_signatures(following)}
-    plan, _ = plan_canvas(
-        copying.copy_canvas(sig),
-        keep=lambda call: call.task_id not in known and has_node(call),
-        keep_ids=True,
-    )
+
+    def keep(call: Call) -> bool:
+        return call.task_id not in known and has_node(call)
+
+    plan, _ = plan_canvas(copying.copy_canvas(sig), keep=keep, keep_ids=True)
     if plan is None:
         return
     while len(plan.children) == 1 and not plan.named:
@@ -197,7 +177,8 @@ def _replace(request: Context, run: Execution, sig: Canvas) -> None:
     for task in plan.leaves():
         if task.task_id == request.id and is_user_task(current_app.tasks.get(task.task_class)):
             task.allow_failure |= run.node.allow_failure  # Celery goes on behind that one only.
-    _attach(run, plan, in_place_of=getattr(request, "replaced_task_nesting", 0) or 0)
+    nesting: int = getattr(request, "replaced_task_nesting", 0) or 0
+    attach_subtree(run.node, plan, in_place_of=nesting)
     execution.unregister(run)
     request_state(request).execution = None
 
@@ -221,7 +202,7 @@ def track_chord_addition(add_to_chord: Method) -> Method:
             with guarded("track what was added to the chord of", remedy, task=self, run=run):
                 plan, _ = plan_canvas(sig, keep=has_node, keep_ids=True)
                 if plan is not None:
-                    _attach(run, plan)
+                    attach_subtree(run.node, plan)
         return add_to_chord(self, sig, lazy)
 
     return captured
