@@ -112,14 +112,14 @@ class _Boxes:
             node, parent = stack.pop()
             opened = self.all_open or not node.children or node in self.opened
             failed = [] if opened else self._failed_beside(node)
-            all_may_fail = all(child.allow_failure for child in node.children)
             box = Box(
                 node=node,
                 rank=next(self.ranks),
                 node_type=node.node_type if opened or failed else NodeType.TASK,
                 phase=node.phase,
                 counts=Counter({node.phase: 1}) if opened and not failed else node.counts,
-                may_fail=node.allow_failure or (not opened and all_may_fail),
+                may_fail=node.allow_failure
+                or (not opened and all(child.allow_failure for child in node.children)),
                 collapsed=not opened and not failed,
                 parent=parent,
             )
