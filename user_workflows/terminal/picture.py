@@ -95,8 +95,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         self.at = self.at or now()
-        self.nodes = {node.pk: node for node in self.tree.walk()}
-        self._busy = {}
+        self.nodes, self._busy = {node.pk: node for node in self.tree.walk()}, {}
         for node in reversed(self.nodes.values()):
             busy = [self._busy[child.pk] for child in node.children]
             if not node.is_container and not node.is_settled and node.ended_at is None:
