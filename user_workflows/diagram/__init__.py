@@ -23,7 +23,7 @@ from ..phases import Phase
 from ..reports.formatting import format_number, isolate
 from ..reports.labels import PHASE_ORDER, counts_label
 from ..tree.nodes import TreeNode
-from .boxes import MAX_BOXES, Box, boxes
+from .boxes import Box, boxes
 from .critical import critical_path
 from .layers import layers
 from .layout import Layout, layout
@@ -78,18 +78,14 @@ class Diagram:
 def diagram(top: TreeNode, *, link: str = "", at: datetime | None = None) -> Diagram:
     """Return the picture of all below ``top``. The cost is linear in the number of nodes.
 
-    Args:
-        top: The workflow, or a part of one.
-        link: The address of the page that boxes link into, by ``#node-`` and the uuid of their
-            nodes; empty for the same page.
-        at: The time that durations are counted to; now, if not given.
+    Boxes link into the page with the address ``link`` (empty for the same page), by ``#node-`` and
+    the uuid of their nodes. Durations are counted to ``at``, or to now.
     """
     at = at or now()
     root = boxes(top)
     critical = _critical(top, root, at)
     plan = layout(layers(root, critical))
-    key = f"uw-graph-{top.uuid}"
-    lines = plan.layers.lines
+    key, lines = f"uw-graph-{top.uuid}", plan.layers.lines
     return Diagram(
         key=key,
         svg=draw_svg(plan, link, key, at, set(critical)),
@@ -141,32 +137,26 @@ def _steps(plan: Layout, link: str, at: datetime, critical: set[Box]) -> list[St
         sender = plan.layers.sender.get(box)
         if before not in labels:
             labels[before] = _waits([shown[number - 1] for number in before], before)
-        steps.append(
-            Step(
-                number=numbers[box],
-                name=name_of(box.node),
-                href=f"{link}#node-{box.node.uuid}",
-                phase=box.phase,
-                state=box_state(box, at),
-                waits=_sent(sender, numbers[sender]) if sender else labels[before],
-                critical=box in critical,
-            )
-        )
+        waits = labels[before]
+        if sender:
+            waits = gettext("sent by %(task)s") % {"task": _named(sender, numbers[sender])}
+        name, href = name_of(box.node), f"{link}#node-{box.node.uuid}"
+        state, is_critical = box_state(box, at), box in critical
+        steps.append(Step(numbers[box], name, href, box.phase, state, waits, is_critical))
     return steps
 
 
-def _sent(sender: Box, number: int) -> str:
-    return gettext("sent by %(task)s") % {"task": f"{isolate(name_of(sender.node))} ({number})"}
+def _named(box: Box, number: int) -> str:
+    return f"{isolate(name_of(box.node))} ({number})"
 
 
 def _waits(before: list[Box], numbers: tuple[int, ...]) -> str:
     if not before:
         return gettext("waits for nothing")
+    tasks = _ranges(numbers)
     if len(before) <= MAX_NAMED:
-        pairs = zip(before, numbers, strict=True)
-        names = ", ".join(f"{isolate(name_of(box.node))} ({number})" for box, number in pairs)
-        return gettext("waits for %(tasks)s") % {"tasks": names}
-    return gettext("waits for %(tasks)s") % {"tasks": _ranges(numbers)}
+        tasks = ", ".join(map(_named, before, numbers))
+    return gettext("waits for %(tasks)s") % {"tasks": tasks}
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
@@ -178,6 +168,3 @@ def _ranges(numbers: tuple[int, ...]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
-
-
-__all__ = ["MAX_BOXES", "Box", "Diagram", "Sign", "Step", "diagram"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import count, groupby
 
 from ..phases import Child, NodeType, Phase, verdict
 from ..tree.nodes import TreeNode
@@ -64,7 +64,7 @@ class Box:
             yield from self.node.walk()
         else:
             for member in self.node.children:
-                if not _has_failed(member):
+                if member.phase is not Phase.FAILED:
                     yield from member.walk()
 
 
@@ -79,10 +79,6 @@ def boxes(top: TreeNode, limit: int = MAX_BOXES) -> Box:
     return _Boxes(top, limit).nested(top)
 
 
-def _has_failed(node: TreeNode) -> bool:
-    return node.phase is Phase.FAILED
-
-
 def _cost(node: TreeNode) -> int:
     """Return how many more boxes are drawn when a node is opened."""
     return len(node.children) - (node.node_type is not NodeType.TASK)
@@ -90,7 +86,7 @@ def _cost(node: TreeNode) -> int:
 
 class _Boxes:
     def __init__(self, top: TreeNode, limit: int) -> None:
-        self.ranks = 0
+        self.ranks = count()
         self.all_open = top.counts.total() <= limit
         self.opened: set[TreeNode] = set()
         self.left = limit - 1
@@ -118,16 +114,16 @@ class _Boxes:
             failed = [] if opened else self._failed_beside(node)
             box = Box(
                 node=node,
-                rank=self.ranks,
+                rank=next(self.ranks),
                 node_type=node.node_type if opened or failed else NodeType.TASK,
                 phase=node.phase,
                 counts=Counter({node.phase: 1}) if opened and not failed else node.counts,
-                may_fail=node.allow_failure or (not opened and _all_may_fail(node.children)),
+                may_fail=node.allow_failure
+                or (not opened and all(child.allow_failure for child in node.children)),
                 collapsed=not opened and not failed,
                 parent=parent,
             )
             boxes.append(box)
-            self.ranks += 1
             if parent is not None:
                 parent.children.append(box)
             if failed:
@@ -139,30 +135,19 @@ class _Boxes:
     def _failed_beside(self, node: TreeNode) -> list[TreeNode]:
         if node.node_type is not NodeType.GROUP:
             return []
-        failed = [member for member in node.children if _has_failed(member)]
+        failed = [member for member in node.children if member.phase is Phase.FAILED]
         if not 0 < len(failed) <= min(FEW, self.left) or len(failed) == len(node.children):
             return []
         self.left -= len(failed)
         return failed
 
     def _rest(self, group: Box, failed: list[TreeNode]) -> Box:
-        members = [member for member in group.node.children if not _has_failed(member)]
+        members = [member for member in group.node.children if member.phase is not Phase.FAILED]
         counts = group.node.counts.copy()
         for member in failed:
             counts.subtract(member.counts)
-        self.ranks += 1
+        phase = verdict(Child(m.phase, m.allow_failure, m.is_settled) for m in members)
         return Box(
-            node=group.node,
-            rank=self.ranks - 1,
-            node_type=NodeType.TASK,
-            phase=verdict(Child(m.phase, m.allow_failure, m.is_settled) for m in members),
-            counts=+counts,
-            may_fail=_all_may_fail(members),
-            collapsed=True,
-            beside=len(failed),
-            parent=group,
-        )
-
-
-def _all_may_fail(members: list[TreeNode]) -> bool:
-    return all(member.allow_failure for member in members)
+            group.node, next(self.ranks), NodeType.TASK, phase, +counts, parent=group,
+            may_fail=all(m.allow_failure for m in members), collapsed=True, beside=len(failed),
+        )  # fmt: skip

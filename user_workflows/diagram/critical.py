@@ -56,11 +56,9 @@ def _seconds(leaves: list[TreeNode], at: datetime) -> dict[TreeNode | Barrier, f
             took[leaf.task_class].append(seconds)
     usual = {task_class: median(known) for task_class, known in took.items()}
     otherwise = median(chain.from_iterable(took.values())) if took else UNKNOWN
-
-    def of(leaf: TreeNode) -> float:
-        seconds = leaf.duration(at) or 0.0
-        if leaf.is_settled or leaf.phase.is_terminal:
-            return seconds
-        return max(seconds, usual.get(leaf.task_class, otherwise))
-
-    return {leaf: of(leaf) for leaf in leaves}
+    found: dict[TreeNode | Barrier, float] = {}
+    for leaf in leaves:
+        least = usual.get(leaf.task_class, otherwise)
+        is_over = leaf.is_settled or leaf.phase.is_terminal
+        found[leaf] = max(leaf.duration(at) or 0.0, 0.0 if is_over else least)
+    return found

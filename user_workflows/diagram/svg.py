@@ -43,14 +43,8 @@ def draw_svg(layout: Layout, link: str, key: str, at: datetime, critical: set[Bo
     """Return the SVG element: a ``group`` of links, named by its ``title``.
 
     Not ``role="img"``: that would hide the links from screen readers. ``graphics-document`` is
-    not known to most of them.
-
-    Args:
-        layout: The drawing.
-        link: The address of the page that boxes link into; empty for the same page.
-        key: The prefix of ids.
-        at: The time that durations are counted to.
-        critical: The boxes on the critical path.
+    not known to most of them. ``key`` is the prefix of ids; ``link`` and ``at`` are as for
+    ``diagram``.
     """
     size = f'width="{layout.width:g}" height="{layout.height:g}"'
     parts = [
@@ -64,9 +58,6 @@ def draw_svg(layout: Layout, link: str, key: str, at: datetime, critical: set[Bo
         "</svg>",
     ]
     return mark_safe("".join(parts))  # noqa: S308  # All text in it is escaped.
-
-
-# -- lines ------------------------------------------------------------------------------------
 
 
 def _lines(layout: Layout) -> Iterator[str]:
@@ -122,18 +113,13 @@ def _path(layout: Layout, lines: list[Line]) -> str:
     return f"{path}L{point((y if layout.down else x) - 6 * bool(last.boxes), last)}"
 
 
-# -- boxes ------------------------------------------------------------------------------------
-
-
 def _frames(layout: Layout) -> Iterator[str]:
     for item in layout.layers.items:
         parent = item.boxes[0].parent if item.is_block else None
         if parent is None:
             continue
-        yield (
-            f'<rect class="uw-graph-frame" x="{item.x:g}" y="{item.y:g}" rx="10" '
-            f'width="{item.width:g}" height="{item.height:g}"/>'
-        )
+        size = f'width="{item.width:g}" height="{item.height:g}"'
+        yield f'<rect class="uw-graph-frame" x="{item.x:g}" y="{item.y:g}" rx="10" {size}/>'
         count = len(item.boxes)
         label = ngettext("%(count)s at once", "%(count)s at once", count) % {"count": count}
         name = clip(clean(parent.node.name), (item.width - 130) / 12)
@@ -155,9 +141,7 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     parts = [
         f'<a class="{" ".join(kinds)}" href="{escape(f"{link}#node-{box.node.uuid}")}">',
         f"<title>{escape(title)}</title>",
-        f'<rect class="uw-graph-behind" x="{x + 4:g}" y="{y + 4:g}" {rect}/>'
-        if box.collapsed
-        else "",
+        f'<rect class="uw-graph-behind" x="{x + 4:g}" y="{y + 4:g}" {rect}/>' * box.collapsed,
         f'<rect class="uw-graph-box" x="{x:g}" y="{y:g}" {rect}/>',
         f'<path class="uw-graph-sign" transform="translate({x + 11:g} {y + 9:g})" '
         f'fill-rule="evenodd" d="{SIGNS[box.phase]}"/>',
@@ -166,8 +150,7 @@ def _box(place: Place, link: str, at: datetime, critical: bool) -> str:
     for number, text in enumerate(_wrapped(state, (WIDTH - 43) / 12) if box.collapsed else [state]):
         top = y + 25 + 15 * number
         parts.append(_text(text, "uw-graph-state", x + 35, top, WIDTH - 43, 18, 12, em=12))
-    parts += _bar(box, x, y + height)
-    return "".join([*parts, "</a>"])
+    return "".join([*parts, *_bar(box, x, y + height), "</a>"])
 
 
 def _wrapped(label: str, free: float) -> list[str]:

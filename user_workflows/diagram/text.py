@@ -44,26 +44,18 @@ def clip(text: str, free: float) -> str:
     return text if width <= free else text[:fits].rstrip() + "…"
 
 
-def _branch_label(box: Box) -> str:
-    """Return what a collapsed box stands for: "480 tasks: 10 failed, 470 succeeded"."""
-    tasks = ngettext("%(count)s task", "%(count)s tasks", box.tasks)
-    if box.beside:
-        tasks = ngettext("%(count)s other", "%(count)s others", box.tasks)
-    return f"{tasks % {'count': format_number(box.tasks)}}: {counts_label(box.counts)}"
-
-
 def box_state(box: Box, at: datetime) -> str:
     """Return the label of a box: its state, steps and duration; of a branch, its tasks by phase."""
-    if box.collapsed:
-        return _branch_label(box)
     node = box.node
+    if box.collapsed:
+        tasks = ngettext("%(count)s task", "%(count)s tasks", box.tasks)
+        if box.beside:
+            tasks = ngettext("%(count)s other", "%(count)s others", box.tasks)
+        return f"{tasks % {'count': format_number(box.tasks)}}: {counts_label(box.counts)}"
     label = state_label(
-        node.phase,
-        clean(node.state),
-        is_settled=node.is_settled,
-        running=1,
-        is_allowed=node.allow_failure,
-    )
+        node.phase, clean(node.state),
+        is_settled=node.is_settled, running=1, is_allowed=node.allow_failure,
+    )  # fmt: skip
     done, total = box_steps(node)
     if total > 1 and not node.phase.is_terminal:
         label += f" · {done}/{total}"

@@ -40,13 +40,9 @@ class CancelPage(Page):
         else:
             effects = labels.cancel_effects(counts.waiting, running, counts.ended)
         context = {
-            "node": node,
-            "root": root,
-            "force": force,
-            "is_idle": not force and not counts.stoppable,
-            "effects": effects,
-            "back": self._back(node, root),
-        }
+            "node": node, "root": root, "force": force, "effects": effects,
+            "is_idle": not force and not counts.stoppable, "back": self._back(node, root),
+        }  # fmt: skip
         template = "_cancel.html" if "fragment" in request.GET else "cancel.html"
         return render(request, f"user_workflows/{template}", context)
 
@@ -94,9 +90,8 @@ class DeletePage(Page):
         except IntegrityError as error:
             is_needed = isinstance(error, (ProtectedError, RestrictedError))
             return self._question(root, 409, is_needed=is_needed, is_busy=not is_needed)
-        messages.success(
-            request, gettext("“%(name)s” was deleted.") % {"name": root.name}, fail_silently=True
-        )
+        message = gettext("“%(name)s” was deleted.") % {"name": root.name}
+        messages.success(request, message, fail_silently=True)
         return redirect("user_workflows:list")
 
     def _question(self, root: UserTaskStatus, status: int, **context: object) -> HttpResponse:

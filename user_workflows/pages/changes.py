@@ -71,9 +71,8 @@ class Snapshot:
             stopping_since=Min("modified", filter=stopping),
         )
         artifacts = UserTaskArtifact.objects.filter(status__tree_id=root.tree_id).order_by()
-        left = artifacts.exclude(name=ERROR_ARTIFACT).aggregate(
-            count=Count("pk"), changed=Max("modified")
-        )
+        plain = artifacts.exclude(name=ERROR_ARTIFACT)
+        left = plain.aggregate(count=Count("pk"), changed=Max("modified"))
         self.artifacts: int = left["count"]
         self.health = WorkerHealth(
             found["stalled"], found["stalled_since"], found["stopping_since"]

@@ -119,8 +119,7 @@ class PhaseCounts:
         A running task takes the width of the steps that it has done, any that has ended the
         width of all its steps. Where no task has steps, each counts as one.
         """
-        total = self.total
-        start = 0.0
+        total, start = self.total, 0.0
         for kind, phases in SEGMENTS.items():
             share = 0
             for count in (self.by_phase[phase] for phase in phases if phase in self.by_phase):

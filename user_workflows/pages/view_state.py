@@ -43,14 +43,11 @@ class ViewState:
     def of(cls, query: QueryDict) -> ViewState:
         """Return the view state in a query string; unknown values are ignored."""
         return cls(
-            _uuids(query, "open"),
-            _uuids(query, "close"),
-            _uuids(query, "after"),
-            next(iter(_uuids(query, "node")), None),
-            query.get("phase", "") if query.get("phase") in PHASE_FILTERS else "",
-            query.get("q", "").strip()[:200],
-            query,
-        )
+            _uuids(query, "open"), _uuids(query, "close"), _uuids(query, "after"),
+            node=next(iter(_uuids(query, "node")), None),
+            phase=query.get("phase", "") if query.get("phase") in PHASE_FILTERS else "",
+            search=query.get("q", "").strip()[:200], query=query,
+        )  # fmt: skip
 
     @property
     def is_filter(self) -> bool:

@@ -143,12 +143,10 @@ class VisibleRows:
         matched: set[int] = set()
         self.found = 0
         for node in self.nodes.values():
-            if phases and (node.phase not in phases or node.node_type is not NodeType.TASK):
-                continue
-            if needle and needle not in node.name.casefold():
-                continue
-            self.found += 1
-            matched |= {node.pk, *self._ancestors(node)}
+            is_wanted = not phases or (node.phase in phases and node.node_type is NodeType.TASK)
+            if is_wanted and needle in node.name.casefold():
+                self.found += 1
+                matched |= {node.pk, *self._ancestors(node)}
         return matched
 
     def _ancestors(self, node: TreeNode) -> Iterator[int]:

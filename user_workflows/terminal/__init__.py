@@ -19,18 +19,12 @@ __all__ = ["ASCII", "UNICODE", "Glyphs", "Line", "Picture", "as_text", "plain"]
 
 
 def as_text(
-    tree: TreeNode,
-    *,
-    texts: Mapping[int, str] | None = None,
-    width: int | None = None,
+    tree: TreeNode, *, texts: Mapping[int, str] | None = None, width: int | None = None,
     at: datetime | None = None,
-) -> str:
-    """Return the whole tree as plain text.
+) -> str:  # fmt: skip
+    """Return the whole tree as plain text, in lines of ``width`` cells or as wide as names need.
 
-    Args:
-        tree: The workflow, or a part of one.
-        texts: The messages of failed leaves, by primary key.
-        width: The terminal cells that a line may take; as many as the names need, if not given.
-        at: The time up to which running nodes have run; now, if not given.
+    ``texts`` are the messages of failed leaves, by primary key; ``at`` is the time up to which
+    running nodes have run: now, if not given.
     """
     return plain(Picture(tree, texts=texts or {}, at=at).lines(width))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ..tree.nodes import TreeNode
 
@@ -16,8 +16,7 @@ class Fitting:
     """
 
     def __init__(self, nodes: Mapping[int, TreeNode], lines: Mapping[int, int], root: int) -> None:
-        self.nodes = nodes
-        self.lines = lines
+        self.nodes, self.lines = nodes, lines
         self.shown = {root}
         self._visible: Counter[int] = Counter()
 
@@ -41,28 +40,19 @@ class Fitting:
 
 
 def fitting(
-    nodes: Mapping[int, TreeNode],
-    lines: Mapping[int, int],
-    free: int,
-    *,
-    failed: Iterable[TreeNode],
-    running: Iterable[TreeNode],
-) -> set[int] | None:
-    """Return the keys of the nodes to show below the root; None if all of them fit.
+    nodes: Mapping[int, TreeNode], lines: Mapping[int, int], free: int,
+    *, failed: list[TreeNode], running: list[TreeNode],
+) -> set[int] | None:  # fmt: skip
+    """Return the keys of the nodes to show in ``free`` lines below the root; None if all fit.
 
-    Args:
-        nodes: The tree, by primary key, the root first.
-        lines: The number of lines that each node takes.
-        free: The number of lines below the root.
-        failed: Failed nodes. The first is shown whatever it takes; of the others as many as leave
-            half of the lines, and more if some are left in the end.
-        running: Nodes that are shown next. Others follow, from the root downwards.
+    ``nodes`` is the tree by primary key, the root first, and ``lines`` what each node takes. The
+    first failed node is shown whatever it takes; of the others as many as leave half of the lines,
+    and more if some are left in the end. Running ones are next, then others from the root down.
     """
     root = next(iter(nodes))
     if sum(lines.values()) - lines[root] <= free:
         return None
     found = Fitting(nodes, lines, root)
-    failed = list(failed)
     others = sorted(nodes.values(), key=lambda node: node.level)
     half = free // 2
     for wanted, kept in ((failed[:1], 0), (failed, half), (running, 0), (failed, 0), (others, 0)):

@@ -32,9 +32,7 @@ class Glyphs(NamedTuple):
     more: str
 
 
-UNICODE = Glyphs(
-    dict(zip(Phase, "○●↻✓!✗⊘-", strict=True)), "├─ ", "└─ ", "│  ", "█", "░", "…"
-)  # fmt: skip
+UNICODE = Glyphs(dict(zip(Phase, "○●↻✓!✗⊘-", strict=True)), "├─ ", "└─ ", "│  ", "█", "░", "…")
 ASCII = Glyphs(dict(zip(Phase, ".>~+!x#-", strict=True)), "|- ", "`- ", "|  ", "#", "-", "~")
 
 _STYLES = {
@@ -97,8 +95,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         self.at = self.at or now()
-        self.nodes = {node.pk: node for node in self.tree.walk()}
-        self._busy = {}
+        self.nodes, self._busy = {node.pk: node for node in self.tree.walk()}, {}
         for node in reversed(self.nodes.values()):
             busy = [self._busy[child.pk] for child in node.children]
             if not node.is_container and not node.is_settled and node.ended_at is None:
@@ -106,21 +103,15 @@ class Picture:
                 busy.append(_Busy(int(not waiting), int(waiting)))
             self._busy[node.pk] = _Busy(sum(b.running for b in busy), sum(b.waiting for b in busy))
 
-    # -- labels ---------------------------------------------------------------------------------
-
     def state(self, node: TreeNode, *, short: bool = False) -> str:
         """Return the state of a node, in English; ``short`` leaves out what is open in it."""
         running, waiting = (0, 0) if short else self._busy[node.pk]
         with override(None):
             label = state_label(
-                node.phase,
-                isolate(clean(node.state)),
-                is_settled=node.is_settled,
-                running=running,
-                waiting=waiting,
-                several=bool(node.children),
+                node.phase, isolate(clean(node.state)), is_settled=node.is_settled,
+                running=running, waiting=waiting, several=bool(node.children),
                 is_allowed=node.allow_failure and not short,
-            )
+            )  # fmt: skip
         if node.phase is Phase.PARTIAL and short:
             label = "With failures"
         if node.attempts > 1:
@@ -159,8 +150,6 @@ class Picture:
             for node in self.nodes.values()
             if node.phase is Phase.FAILED and (not node.is_container or node.pk in self.texts)
         ]
-
-    # -- drawing --------------------------------------------------------------------------------
 
     def lines(self, width: int | None = None, height: int | None = None) -> list[Line]:
         """Return the tree in at most ``width`` columns and ``height`` lines, where given.
@@ -210,17 +199,13 @@ class Picture:
         steps = 2 * len(str(self.tree.total_steps)) + 1
         right = 2 + _STATE + 2 + _BAR + 2 + steps + 2 + _TIME
         if width is None:
-            names = (
-                3 * (node.level - self.tree.level)
-                + 2
+            name = max(
+                3 * (node.level - self.tree.level) + 2 + 2 * node.is_container
                 + cell_len(self.name(node.pk) + self._kind(node, full=True))
-                + 2 * node.is_container
                 for node in self.nodes.values()
-            )
-            name = max(names)
+            )  # fmt: skip
             return _Layout(name + right, name, _STATE, steps, brief, full=True)
-        wide = (_SHORT_STATE, _STATE, _LONG_STATE)
-        state = wide[(width >= _FULL) + (width >= _WIDE)]
+        state = (_SHORT_STATE, _STATE, _LONG_STATE)[(width >= _FULL) + (width >= _WIDE)]
         name = width - right + _STATE - state
         return _Layout(width, name, state, steps, brief, full=width >= _FULL)
 
@@ -256,9 +241,9 @@ class Picture:
     def _row(self, node: TreeNode, start: str, layout: _Layout) -> Line:
         style, more = _STYLES[node.phase], self.glyphs.more
         right = self._narrow_right(node, layout) if layout.narrow else self._right(node, layout)
-        free = (
-            layout.width - 2 - sum(cell_len(t) for t, _ in right) if layout.narrow else layout.name
-        )
+        free = layout.name
+        if layout.narrow:
+            free = layout.width - 2 - sum(cell_len(text) for text, _ in right)
         if cell_len(start) > free // 2:
             start = more + start[-(free // 2) :]
         free -= cell_len(start) + 2
@@ -266,8 +251,7 @@ class Picture:
         kind = "" if layout.narrow else self._kind(node, full=layout.full)
         if kind and cell_len(name) + 2 + len(kind) > free:
             kind = self._kind(node, full=False)
-        if kind:
-            kind = f"  {kind}"
+        kind = kind and f"  {kind}"
         name = clip(name, max(free - len(kind), 1), more)
         line: Line = [(start, _DIM), (f"{self.glyphs.symbols[node.phase]} ", style)]
         name_style = "" if node.phase not in (Phase.PENDING, Phase.SKIPPED) else _DIM
@@ -301,9 +285,8 @@ class Picture:
         right: Line = [(state, _STYLES[node.phase])]
         steps = f" {node.completed_steps}/{node.total_steps}"
         # The symbol, some of its indentation and some of the name come first.
-        if layout.width - cell_len(state + steps) < 10:
-            return right
-        if node.total_steps > 1 and not node.is_settled:
+        has_space = layout.width - cell_len(state + steps) >= 10
+        if has_space and node.total_steps > 1 and not node.is_settled:
             right.append((steps, ""))
         return right
 
@@ -317,27 +300,21 @@ class Picture:
         if not reason:
             return []
         if node.phase is Phase.SKIPPED and node is not self.tree:
-            if layout.brief:
-                return []
-            row = self._right(node, layout)
-            if not layout.narrow and reason in row[0][0]:
+            is_in_row = not layout.narrow and reason in self._right(node, layout)[0][0]
+            if layout.brief or is_in_row:
                 return []
         free = max(10, layout.width - cell_len(start) - 2)
-        texts = wrap(reason, free)
-        if layout.brief or len(texts) > 3:
-            keep = 1 if layout.brief else 3
-            rest = " ".join(texts[keep - 1 :])
-            texts = [*texts[: keep - 1], clip(rest, free, self.glyphs.more)]
-        return [[(f"{start}", _DIM), (text, _STYLES[node.phase])] for text in texts]
+        texts, most = wrap(reason, free), 1 if layout.brief else 3
+        if layout.brief or len(texts) > most:
+            rest = " ".join(texts[most - 1 :])
+            texts = [*texts[: most - 1], clip(rest, free, self.glyphs.more)]
+        return [[(start, _DIM), (text, _STYLES[node.phase])] for text in texts]
 
     def _fitting(self, free: int) -> set[int] | None:
         failed = self.failed()
         lines = dict.fromkeys(self.nodes, 1)
         lines.update((node.pk, 2) for node in failed if self.reason(node))
-        return fitting(
-            self.nodes,
-            lines,
-            free - lines[self.tree.pk] + 1,
-            failed=sorted(failed, key=lambda node: node.allow_failure),
-            running=[n for n in self.nodes.values() if not n.children and self._busy[n.pk].running],
-        )
+        failed.sort(key=lambda node: node.allow_failure)
+        running = [n for n in self.nodes.values() if not n.children and self._busy[n.pk].running]
+        free += 1 - lines[self.tree.pk]
+        return fitting(self.nodes, lines, free, failed=failed, running=running)

@@ -27,14 +27,11 @@ def clean(text: str) -> str:
             kept.append(" ")
         elif category in ("Cc", "Cs", "Cn"):
             kept.append("\N{REPLACEMENT CHARACTER}")
-        elif (category != "Cf" or char == "\N{ZERO WIDTH NON-JOINER}") and not _selects(char):
+        elif "\N{VARIATION SELECTOR-1}" <= char <= "\N{VARIATION SELECTOR-16}":
+            continue  # Terminals disagree on their widths.
+        elif category != "Cf" or char == "\N{ZERO WIDTH NON-JOINER}":
             kept.append(char)
     return " ".join("".join(kept).split())
-
-
-def _selects(char: str) -> bool:
-    """Return whether ``char`` is a variation selector; terminals disagree on their widths."""
-    return "\N{VARIATION SELECTOR-1}" <= char <= "\N{VARIATION SELECTOR-16}"
 
 
 def clip(text: str, width: int, more: str = "…") -> str:
