@@ -15,9 +15,8 @@ from ..db.connections import status_atomic
 from ..db.tables import artifacts, statuses
 from ..fields import ERROR_ARTIFACT
 from ..phases import BREAKS, NodeType, Phase
-from ..tree.ancestors import ancestors_of
 from ..tree.locking import tree_lock
-from ..tree.nodes import NodeRow, StoredNode, open_node, read_rows
+from ..tree.nodes import NodeRow, StoredNode, ancestors_of, open_node, read_rows
 from .notifications import SettledNode
 
 

@@ -10,10 +10,9 @@ from django.utils.timezone import now
 
 from ..db.tables import statuses
 from ..phases import NodeType
-from ..tree.ancestors import ancestors_of
 from ..tree.bounds import within
 from ..tree.locking import tree_lock, tree_lock_in_transaction
-from ..tree.nodes import StoredNode, TreeNode, open_node
+from ..tree.nodes import StoredNode, TreeNode, ancestors_of, open_node
 
 
 def store_sums(nodes: list[TreeNode]) -> None:
