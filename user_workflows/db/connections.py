@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import settings
 from .tables import statuses
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
 #: Seconds that a connection is kept for, where Django is not told how long it may.
 KEEP_SECONDS = 60
@@ -33,12 +31,8 @@ def has_psycopg(connection: Any) -> bool:
     return bool(connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg")
 
 
-# -- the process's own ----------------------------------------------------------------------------
-
 # Celery closes the site's connections around each task, and to open one takes longer than all that
 # tracking sends for a task: see docs/explanation/performance.md.
-
-
 class _Kept(threading.local):
     def __init__(self) -> None:
         # By process: a body may fork. Those of the parent are not to be closed in the child, nor

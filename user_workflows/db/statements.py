@@ -1,9 +1,8 @@
 """The five statements of a task's start and end, as SQL.
 
-Nine tenths of the processor time of a start and an end went into building and compiling the same
-querysets again (docs/explanation/performance.md), so these are sent as they stand here. They are
-the same on PostgreSQL, SQLite, MariaDB and MySQL; ``{nodes}`` is the table of nodes. Tests compare
-each of them with the queryset that it stands for.
+To build and compile their querysets took nine tenths of the processor time of both
+(docs/explanation/performance.md). They are the same on all databases; ``{nodes}`` is the table of
+nodes. Tests compare each with the queryset that it stands for.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.utils.timezone import is_naive, make_aware, now
 
 from .connections import connection_for
@@ -22,12 +23,7 @@ from .tables import statuses
 from .timestamps import restamp_if_slow
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.backends.utils import CursorWrapper
-
     from ..models import UserTaskStatus
-
-    Value = int | str | datetime | None
 
 SELECT_LEAF_TO_START = """\
 SELECT leaf.id, leaf.tree_id, leaf.parent_id, leaf.phase, parent.phase,
@@ -151,17 +147,15 @@ def succeed_leaf(pk: int, at: datetime, attempt: int | None = None) -> bool:
 
 
 @contextmanager
-def _send(alias: str, sql: str, key: int | str, *values: Value) -> Iterator[CursorWrapper]:
+def _send(alias: str, sql: str, key: int | str, *values: object) -> Iterator[CursorWrapper]:
     if key is None:
         raise ValueError("No row has NULL for its key.")
     connection = connection_for(alias)
     adapt = connection.ops.adapt_datetimefield_value
     table = connection.ops.quote_name(statuses().model._meta.db_table)
+    sent: list[Any] = [adapt(item) if isinstance(item, datetime) else item for item in values]
     with connection.cursor() as cursor:
-        cursor.execute(
-            sql.replace("{nodes}", table),
-            [adapt(value) if isinstance(value, datetime) else value for value in values],
-        )
+        cursor.execute(sql.replace("{nodes}", table), sent)
         yield cursor
 
 
@@ -171,7 +165,7 @@ def _select_one(sql: str, key: int | str) -> tuple[Any, ...] | None:
     return row
 
 
-def _update_one(sql: str, pk: int, modified: datetime, *values: Value) -> bool:
+def _update_one(sql: str, pk: int, modified: datetime, *values: object) -> bool:
     """Send an UPDATE of one row as a queryset would; return whether it found the row."""
     begun, alias = now(), router.db_for_write(statuses().model)
     rollback = transaction.mark_for_rollback_on_error(using=alias)

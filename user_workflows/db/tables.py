@@ -1,8 +1,7 @@
 """The managers of the two tables, for the rooms that the models are built on.
 
-The models' methods call the lifecycle and the tree, which read and write these tables: that is a
-circle, and this is where it is cut. The models are looked up in Django's registry when a table is
-first used, so nothing here imports them, except for types: mypy knows each column by its name.
+Here the circle is cut of the models, whose methods call those rooms, and of these tables: the
+models are looked up in Django's registry when first used, and imported for types only.
 """
 
 from __future__ import annotations

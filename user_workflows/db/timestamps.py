@@ -27,13 +27,7 @@ def restamp_if_slow(modified: datetime, begun: datetime, using: str, **rows: obj
     """Re-stamp rows that become visible more than SLOW_WRITE after the write has begun.
 
     The write may have waited for a lock, or for the end of its transaction; polls by ``since``
-    would miss the rows.
-
-    Args:
-        modified: what was stored in the rows' column of that name.
-        begun: when the write began.
-        using: the alias of the database.
-        rows: further look-ups that the rows are found by.
+    would miss the rows. They are found by the ``modified`` that was stored, and look-ups ``rows``.
     """
 
     def restamp() -> None:

@@ -24,10 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 def delete_after_commit(names: Iterable[str], using: str) -> None:
-    """Delete files from the storage of artifacts once the rows that name them are gone for good.
+    """Delete files of artifacts after the commit on ``using`` that deletes the rows naming them.
 
-    After a rollback nothing is deleted. A file that another artifact names, too, stays. What the
-    storage refuses is logged: the rows are gone all the same. ``using`` is their database.
+    A file that another artifact names, too, stays. What the storage refuses is logged.
     """
     found = sorted({name for name in names if name})
     if found:
@@ -87,6 +86,5 @@ def shares_storage_with_user_tasks() -> bool:
 
 
 def _identity(storage: Storage) -> tuple[type[Storage], object]:
-    # ``@deconstructible`` (Django 5.2) keeps the arguments. ``deconstruct()`` would tell them, too,
-    # but refuses classes that are not importable.
+    # Kept by ``@deconstructible`` (Django 5.2); ``deconstruct()`` refuses classes not importable.
     return storage.__class__, getattr(storage, "_constructor_args", id(storage))

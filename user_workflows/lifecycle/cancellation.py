@@ -26,8 +26,7 @@ from .notifications import SettledNode, send_signals
 if TYPE_CHECKING:
     from ..models import UserTaskStatus
 
-#: Sent with ``task_ids`` of tasks that need not be kept, or that ``terminate`` says are to be
-#: killed.
+#: Sent with the ``task_ids`` of tasks that need not be kept, or are to be killed (``terminate``).
 tasks_revoked = Signal()
 
 

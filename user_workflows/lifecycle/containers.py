@@ -8,7 +8,7 @@ others have ended.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
@@ -32,11 +32,10 @@ def mark_running(pk: int | None) -> None:
 
     Bottom-up, one statement a row, so that leaves which start at once cannot block each other.
     """
+    running = {"phase": Phase.RUNNING, "state": Phase.RUNNING.state}
     while pk is not None:
         waiting = open_node(pk).filter(phase=Phase.PENDING)
-        if not waiting.update(
-            phase=Phase.RUNNING, state=Phase.RUNNING.state, started_at=now(), modified=now()
-        ):
+        if not waiting.update(**running, started_at=now(), modified=now()):
             break
         pk = statuses().filter(pk=pk).values_list("parent_id", flat=True).first()
 
@@ -89,9 +88,9 @@ def _settle(container: ContainerToSettle) -> bool:
         Child(Phase(phase), allowed, True)
         for phase, allowed in children.values_list("phase", "allow_failure").distinct()
     ]
-    columns: dict[str, Any]
+    columns: dict[str, int | None]
     if container.node_type != NodeType.TASK:
-        columns, phase = leaf_sums(container), verdict(outcomes)
+        columns, phase = {**leaf_sums(container)}, verdict(outcomes)
     else:
         columns = {}
         phase = verdict([*outcomes, Child(Phase(container.phase), False, True)])

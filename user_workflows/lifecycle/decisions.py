@@ -1,7 +1,6 @@
 """Which nodes of a tree end, with which phase and by whose failure: pure, without a database.
 
-Each function looks at ``TreeNode``s as they were read and returns the changes that follow.
-``transitions`` and ``containers`` write them.
+``transitions`` and ``containers`` write what follows here from ``TreeNode``s as they were read.
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ def close_leaves(tree: TreeNode, outcome_of: OutcomeOf) -> Closing:
             phase = outcome if leaf.phase in REPLACES[outcome] else leaf.phase
             closed.append(Change(leaf, phase, settles=True))
     containers = settle_containers(nodes, closed)
-
     failed = [change.node for change in closed if change.phase is Phase.FAILED]
     unexplained = [leaf.pk for leaf in failed if leaf.phase is not Phase.FAILED]
     failed += [leaf for leaf in leaves if leaf.phase is Phase.FAILED]
@@ -71,8 +69,7 @@ def settle_containers(nodes: list[TreeNode], closed: Iterable[Change] = ()) -> l
     """Return what follows for the open containers among ``nodes`` if leaves are ``closed``.
 
     Parents come before their children in ``nodes``, after them in what is returned. A task with
-    spawned tasks is a container, too, but keeps its phase until its body and all of them have
-    ended.
+    spawned tasks is a container, too, but keeps its phase until all have ended.
     """
     current = {node.pk: Child(node.phase, node.allow_failure, node.is_settled) for node in nodes}
     for node, phase, settles in closed:

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from ..models import UserTaskStatus
 
 
+@dataclass(slots=True)
 class LoopCounter:
     """The steps that a loop has done. Only its own loop writes to ``done``."""
 
-    __slots__ = ("done", "taken")
-
-    def __init__(self) -> None:
-        self.done = 0
-        self.taken = 0
+    done: int = 0
+    taken: int = 0
 
 
 @dataclass(slots=True)
@@ -69,15 +67,11 @@ class Execution:
 
     @property
     def pk(self) -> int:
-        """The key of the leaf."""
-        pk: int = self.node.pk
-        return pk
+        return self.node.pk
 
     @property
     def tree_id(self) -> int:
-        """The key of the tree that the leaf is in."""
-        tree_id: int = self.node.tree_id
-        return tree_id
+        return self.node.tree_id
 
     def time(self) -> datetime:
         """Return the time, measured from the start of the body without the host's clock.
@@ -87,7 +81,6 @@ class Execution:
         return self.begun_at + timedelta(seconds=monotonic() - self.begun)
 
     def add(self, completed: int = 0, total: int = 0, state: str | None = None) -> None:
-        """Add to the delta that is written next."""
         with self._lock:
             self._delta.completed += completed
             self._delta.total += total

@@ -26,7 +26,6 @@ class SettledNode(NamedTuple):
 
     @classmethod
     def of(cls, node: StoredNode | TreeNode) -> SettledNode:
-        """Return the settled node for a row that was read."""
         return cls(node.pk, node.parent_id is None)
 
 
@@ -39,26 +38,20 @@ def send_signals(settled: Iterable[SettledNode]) -> None:
     wanted = [node for node in settled if has_listeners or node.is_root]
     for batch in chunked(wanted):
         found = _fresh_instances([node.pk for node in batch])
-        for node in batch:
-            if node.pk in found:
-                _send_for(found[node.pk], is_heard=has_listeners)
+        for status in filter(None, (found.get(node.pk) for node in batch)):
+            if has_listeners:
+                user_task_stopped.send_robust(type(status), status=status)
+            if status.parent_id is None:
+                _send_finished(status)
+                statuses().filter(pk=status.pk).update(finished_sent_at=now())
 
 
 def _fresh_instances(pks: list[int]) -> dict[int, UserTaskStatus]:
     """Return fresh instances by their keys. Most tasks end alone, so one key has a quick way."""
     if len(pks) > 1:
-        found: dict[int, UserTaskStatus] = statuses().in_bulk(pks)
-        return found
+        return statuses().in_bulk(pks)
     node = select_node(pks[0])
     return {node.pk: node} if node else {}
-
-
-def _send_for(status: UserTaskStatus, *, is_heard: bool) -> None:
-    if is_heard:
-        user_task_stopped.send_robust(type(status), status=status)
-    if status.parent_id is None:
-        _send_finished(status)
-        statuses().filter(pk=status.pk).update(finished_sent_at=now())
 
 
 def _send_finished(status: UserTaskStatus) -> None:

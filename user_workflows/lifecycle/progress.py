@@ -1,11 +1,8 @@
-"""Steps and state texts of running tasks, written seldom.
+"""Steps and state texts of running tasks, which are kept in a worker and written seldom.
 
-Inside a task's body in a worker they are kept in the process and written at most every
-``WRITE_INTERVAL`` seconds: by the task itself or, while it makes no call or is inside a
-transaction of its own, by a thread with a database connection of its own. So no row lock of ours
-lives in the task's transaction, and progress is seen while it is open. (On SQLite, where a
-transaction locks the whole database, it is seen when the transaction ends.) Anywhere else each
-call writes at once.
+The task itself writes them or, while it makes no call or is inside a transaction of its own, a
+thread with its own connection: no row lock of ours lives in the task's transaction, and progress
+is seen while that is open (on SQLite, when it ends). Outside of workers each call writes at once.
 """
 
 from __future__ import annotations
@@ -25,9 +22,8 @@ from django.utils.timezone import now
 
 from ..db.connections import status_connection
 from ..db.tables import statuses
-from ..exceptions import TaskCanceledException
 from ..fields import MAX_TEXT_LENGTH
-from ..phases import NodeType, Phase
+from ..phases import Phase
 from . import containers, execution, steps, transitions
 from .execution import Execution
 
@@ -48,17 +44,11 @@ ROLL_UP_INTERVAL = timedelta(seconds=0.5)
 
 
 def advance(status: UserTaskStatus, completed: int = 0, total: int = 0) -> None:
-    """Add steps to the node of this instance.
-
-    Raises:
-        TaskCanceledException: it was canceled, and ``completed`` is not 0.
-    """
+    """Add steps to the node of this instance; completing some raises TaskCanceledException."""
     run = execution.find(status.pk)
     if status.pk is None or (run and run.buffered):
-        status.apply_row(
-            completed_steps=status.completed_steps + completed,
-            total_steps=status.total_steps + total,
-        )
+        done, steps_known = status.completed_steps + completed, status.total_steps + total
+        status.apply_row(completed_steps=done, total_steps=steps_known)
     if run and run.buffered:
         run.add(completed, total)
         _write_if_due(run, status, urgent=bool(total))
@@ -66,15 +56,11 @@ def advance(status: UserTaskStatus, completed: int = 0, total: int = 0) -> None:
         steps.add_steps(status, completed, total)
         transitions.refresh_instance(status)
     if completed:
-        raise_if_canceled(status)
+        transitions.raise_if_canceled(status)
 
 
 def set_state(status: UserTaskStatus, text: str) -> None:
-    """Set the text that says what the node of this instance does now.
-
-    Raises:
-        TaskCanceledException: it was canceled.
-    """
+    """Set the text that says what a node does now, or raise TaskCanceledException."""
     text = text[:MAX_TEXT_LENGTH]
     run = execution.find(status.pk)
     if run and run.buffered:
@@ -85,7 +71,7 @@ def set_state(status: UserTaskStatus, text: str) -> None:
         transitions.change_phase(status, Phase.RUNNING, text)
         if status.pk is not None and status.state == text:
             containers.set_state_of_ancestors(status, text)
-    raise_if_canceled(status)
+    transitions.raise_if_canceled(status)
 
 
 def track(status: UserTaskStatus, iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
@@ -105,7 +91,8 @@ def track(status: UserTaskStatus, iterable: Iterable[T], total: int | None = Non
     _writer.wake()
     for item in iterable:
         if run.phase is Phase.CANCELED:
-            raise_if_canceled(status, run)
+            status.apply_row(phase=run.phase, state=run.phase.state)
+            transitions.raise_if_canceled(status)
         yield item
         counter.done += 1
     status.apply_row(completed_steps=status.completed_steps + counter.done)
@@ -134,14 +121,6 @@ def start_heartbeat(run: Execution) -> None:
     """Have heartbeats written for this execution until it ends."""
     if run.buffered:
         _writer.wake()
-
-
-def raise_if_canceled(status: UserTaskStatus, run: Execution | None = None) -> None:
-    """Raise ``TaskCanceledException`` if the task of this instance, or its run, was canceled."""
-    if run:
-        status.apply_row(phase=run.phase, state=run.phase.state)
-    if status.phase == Phase.CANCELED and status.node_type == NodeType.TASK:
-        raise TaskCanceledException(f"{status.name} was canceled.")
 
 
 def _write_if_due(run: Execution, status: UserTaskStatus, *, urgent: bool) -> None:
@@ -186,16 +165,13 @@ def flush(run: Execution) -> None:
         delta = run.take()
         if delta:
             try:
+                done = F("completed_steps") + delta.completed
+                total = F("total_steps") + delta.total
+                times = {"last_seen_at": run.time(), "modified": now()}
                 leaf = statuses().filter(pk=run.pk, settled_at__isnull=True, attempts=run.attempt)
-                leaf.order_by().update(
-                    completed_steps=F("completed_steps") + delta.completed,
-                    total_steps=F("total_steps") + delta.total,
-                    last_seen_at=run.time(),
-                    modified=now(),
-                )
+                leaf.order_by().update(completed_steps=done, total_steps=total, **times)
                 if delta.state is not None:
-                    running = leaf.filter(phase=Phase.RUNNING).order_by()
-                    running.update(state=delta.state)
+                    leaf.filter(phase=Phase.RUNNING).order_by().update(state=delta.state)
             except Error:
                 run.put_back(delta)
                 raise
@@ -232,8 +208,8 @@ def _write_heartbeat(run: Execution) -> None:
     One that cannot be written stays due, so it comes before the reaper once the database is back.
     """
     if run.buffered and monotonic() - run.seen_at >= HEARTBEAT_INTERVAL:
-        leaf = statuses().filter(pk=run.pk, settled_at__isnull=True)
-        leaf.order_by().update(last_seen_at=run.time(), modified=now())
+        leaf = statuses().filter(pk=run.pk, settled_at__isnull=True).order_by()
+        leaf.update(last_seen_at=run.time(), modified=now())
         run.seen_at = monotonic()
 
 

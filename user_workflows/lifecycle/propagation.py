@@ -15,9 +15,8 @@ from ..db.connections import status_atomic
 from ..db.tables import artifacts, statuses
 from ..fields import ERROR_ARTIFACT
 from ..phases import BREAKS, NodeType, Phase
-from ..tree.ancestors import ancestors_of
 from ..tree.locking import tree_lock
-from ..tree.nodes import NodeRow, StoredNode, open_node, read_rows
+from ..tree.nodes import NodeRow, StoredNode, ancestors_of, open_node, read_rows
 from .notifications import SettledNode
 
 
@@ -39,9 +38,8 @@ def propagate(node: StoredNode, outcome: Phase, message: str = "") -> list[Settl
     skipped = _skip_dependents(node, ancestors)
     below: StoredNode = node
     for ancestor in ancestors:
-        if outcome is Phase.FAILED and below.allow_failure:
-            break
-        if ancestor.node_type == NodeType.TASK and below.allow_failure:
+        is_spawned = ancestor.node_type == NodeType.TASK
+        if below.allow_failure and (outcome is Phase.FAILED or is_spawned):
             break  # Nothing waits for a spawned task; it counts when both have ended.
         # A cancellation may have marked a failed container already, but without the reason.
         unexplained = outcome is Phase.FAILED and ancestor.caused_by_id is None
@@ -101,18 +99,13 @@ def _skip_dependents(cause: StoredNode, ancestors: list[NodeRow]) -> list[Settle
         pks: list[int] = []
         for batch in chunked(prevented):  # SQLite takes a thousand conditions at most.
             ranges = [Q(lft__gte=part.lft, rght__lte=part.rght) for part in batch]
-            waiting = statuses().filter(
-                reduce(or_, ranges), tree_id=cause.tree_id, phase=Phase.PENDING
-            )
+            pending = statuses().filter(tree_id=cause.tree_id, phase=Phase.PENDING)
+            waiting = pending.filter(reduce(or_, ranges))
             # Nothing in these subtrees has started, so containers are skipped with their leaves.
             pks += waiting.order_by("-lft").values_list("pk", flat=True)
-            waiting.order_by().update(
-                phase=Phase.SKIPPED,
-                state=Phase.SKIPPED.state,
-                caused_by_id=cause.pk,
-                settled_at=now(),
-                modified=now(),
-            )
+            skipped = {"phase": Phase.SKIPPED, "state": Phase.SKIPPED.state}
+            times = {"settled_at": now(), "modified": now()}
+            waiting.order_by().update(**skipped, **times, caused_by_id=cause.pk)
     return [SettledNode(pk, False) for pk in pks]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Least
@@ -11,13 +10,9 @@ from django.utils.timezone import now
 
 from ..db.tables import statuses
 from ..phases import NodeType
-from ..tree.ancestors import ancestors_of
 from ..tree.bounds import within
 from ..tree.locking import tree_lock, tree_lock_in_transaction
-from ..tree.nodes import StoredNode, TreeNode, open_node
-
-if TYPE_CHECKING:
-    from ..models import UserTaskStatus
+from ..tree.nodes import StoredNode, TreeNode, ancestors_of, open_node
 
 
 def store_sums(nodes: list[TreeNode]) -> None:
@@ -87,12 +82,9 @@ def roll_up(tree_id: int, every: timedelta) -> bool:
     return True
 
 
-def add_steps(status: UserTaskStatus, completed: int, total: int) -> None:
-    """Add steps to the row of this instance, and to the stored sums of its ancestors."""
-    with tree_lock_in_transaction(status.tree_id):
-        open_node(status.pk).update(
-            completed_steps=F("completed_steps") + completed,
-            total_steps=F("total_steps") + total,
-            modified=now(),
-        )
-        store_sums_above(status)
+def add_steps(node: StoredNode, completed: int, total: int) -> None:
+    """Add steps to a node, and to the stored sums of its ancestors."""
+    done, steps = F("completed_steps") + completed, F("total_steps") + total
+    with tree_lock_in_transaction(node.tree_id):
+        open_node(node.pk).update(completed_steps=done, total_steps=steps, modified=now())
+        store_sums_above(node)

@@ -1,8 +1,7 @@
 """Events on leaves: started, retried, ended; and what follows from each for the tree.
 
-Writes of a single row commit by themselves and hold no other lock. With eight processes that gave
-exact results and no deadlock, where locking the ancestors did not. What a crash leaves between two
-statements is completed by the reaper.
+Writes of a single row commit by themselves and hold no other lock: with eight processes, locking
+the ancestors gave deadlocks. The reaper completes what a crash leaves between two statements.
 """
 
 from __future__ import annotations
@@ -25,40 +24,34 @@ from ..db.tables import artifacts, statuses
 from ..exceptions import TaskCanceledException
 from ..fields import ERROR_ARTIFACT, MAX_TEXT_LENGTH
 from ..phases import REPLACES, NodeType, Phase
-from ..tree.ancestors import ancestors_of
 from ..tree.locking import lock_rows, tree_lock, tree_lock_in_transaction
-from ..tree.nodes import StoredNode, open_node, read_tree
+from ..tree.managers import StatusQuerySet
+from ..tree.nodes import StoredNode, ancestors_of, open_node, read_tree
 from . import containers, decisions, execution, propagation, steps
 from .notifications import SettledNode, send_signals
 
 if TYPE_CHECKING:
     from ..models import UserTaskStatus
-    from ..tree.managers import StatusQuerySet
 
 
 def begin(node: StoredNode, attempt: int, **fresh: Any) -> bool:
-    """Mark a leaf as running before its body starts; return False if it must not start.
-
-    Of a message that was delivered twice at the same moment, only one may start the ``attempt``.
-    ``fresh`` are columns that ``begin_leaf`` resets, as an earlier attempt has changed them.
-    """
+    """Mark a leaf as running before its body starts, with ``fresh`` columns: see ``begin_leaf``."""
     return begin_leaf(node.pk, attempt, now(), **fresh)
 
 
 def retry(node: StoredNode, attempt: int, total_steps: int | None = None) -> None:
     """Record that an attempt has asked for another one, and drop the steps it has counted."""
-    fresh = {} if total_steps is None else {"total_steps": total_steps}
-    waiting = open_node(node.pk).filter(attempts__lte=attempt, ended_at__isnull=True)
-    if not waiting.filter(phase__in=REPLACES[Phase.RETRYING]).update(
-        phase=Phase.RETRYING,
-        state=Phase.RETRYING.state,
-        attempts=attempt + 1,
-        completed_steps=0,
-        modified=now(),
-        **fresh,
-    ):
+    waiting = _unended_leaf(node.pk, attempt).filter(phase__in=REPLACES[Phase.RETRYING])
+    columns = {"state": Phase.RETRYING.state, "attempts": attempt + 1, "completed_steps": 0}
+    if total_steps is not None:
+        columns["total_steps"] = total_steps
+    if not waiting.update(phase=Phase.RETRYING, modified=now(), **columns):
         # It has a verdict already, so the next attempt will be refused.
         settle(node, Phase.FAILED, attempt=attempt)
+
+
+#: Of a leaf with spawned tasks below it, which may outlast it.
+_IS_SPAWNER = {"node_type": NodeType.TASK, "is_container": True}
 
 
 class LeafEnd(Enum):
@@ -79,16 +72,9 @@ def settle(
 ) -> bool:
     """End a leaf for good, propagate its failure, and settle the containers that are ready.
 
-    Args:
-        node: the leaf.
-        phase: its outcome; its phase may stay nevertheless: see ``phases.REPLACES``.
-        message: why it failed.
-        attempt: the attempt that has ended; None for whichever is the last.
-        abandoned: whether its body was killed or never ran. Celery does not go on then, so a
-            failure is not allowed where other tasks wait for the leaf.
-
-    Returns:
-        Whether this call has ended it: not if it was settled already, or ``attempt`` is older.
+    Return False if it was settled already, or is at a later ``attempt``. Its phase may stay though
+    it ends: see ``phases.REPLACES``. The body of an ``abandoned`` leaf was killed or never ran:
+    Celery does not go on then, so a failure is not allowed where other tasks wait for the leaf.
 
     Queries: for a success one UPDATE of the leaf, and one SELECT of its parent, which stays open.
     """
@@ -145,11 +131,11 @@ def _end_in_one_statement(
     elif propagation.affects_others(node, phase):
         return None
     else:
-        plain = _unended_plain_leaf(node.pk, attempt)
+        plain = _unended_leaf(node.pk, attempt).exclude(**_IS_SPAWNER)
         settled = _write_verdict(plain, phase, message, node.pk, settled_at=at)
     if settled:
         return LeafEnd.SETTLED
-    spawner = _unended_spawner(node.pk, attempt)
+    spawner = _unended_leaf(node.pk, attempt).filter(**_IS_SPAWNER)
     ended = _write_verdict(spawner, phase, message, node.pk, ended_at=at)
     return LeafEnd.BODY_ENDED if ended else None
 
@@ -169,11 +155,10 @@ def _decide(
 
 
 def _end_decided(node: StoredNode, attempt: int | None) -> LeafEnd | None:
-    counted = Least("completed_steps", "total_steps")
-    plain = _unended_plain_leaf(node.pk, attempt)
+    counted, leaf = Least("completed_steps", "total_steps"), _unended_leaf(node.pk, attempt)
+    plain, spawner = leaf.exclude(**_IS_SPAWNER), leaf.filter(**_IS_SPAWNER)
     if plain.update(settled_at=now(), modified=now(), completed_steps=counted):
         return LeafEnd.SETTLED
-    spawner = _unended_spawner(node.pk, attempt)
     return LeafEnd.BODY_ENDED if spawner.update(ended_at=now(), modified=now()) else None
 
 
@@ -186,15 +171,6 @@ def _unended_leaf(pk: int, attempt: int | None) -> StatusQuerySet:
     """Return the row of a leaf, unless it has ended or the attempt is older than its last."""
     leaf = open_node(pk).filter(ended_at__isnull=True)
     return leaf if attempt is None else leaf.filter(attempts__lte=attempt)
-
-
-def _unended_plain_leaf(pk: int, attempt: int | None) -> StatusQuerySet:
-    return _unended_leaf(pk, attempt).exclude(node_type=NodeType.TASK, is_container=True)
-
-
-def _unended_spawner(pk: int, attempt: int | None) -> StatusQuerySet:
-    """Return the row of an unended leaf with spawned tasks below it, which may outlast it."""
-    return _unended_leaf(pk, attempt).filter(node_type=NodeType.TASK, is_container=True)
 
 
 def _write_verdict(
@@ -210,9 +186,6 @@ def _write_verdict(
     return written
 
 
-# -- through an instance of the model -------------------------------------------------------------
-
-
 def change_phase(
     status: UserTaskStatus, phase: Phase, state: str | None = None, *, message: str = ""
 ) -> None:
@@ -226,27 +199,24 @@ def change_phase(
         return
     if phase.is_terminal:
         if _end_is_pending(status):
-            _write_verdict_in_body(status, phase, message)
+            with tree_lock_in_transaction(status.tree_id):
+                is_written = _write_verdict(open_node(status.pk), phase, message, status.pk)
+                skipped = _propagate_and_settle(status, phase, message) if is_written else []
+            send_signals(skipped)
         else:
             settle(status, phase, message=message)
             steps.store_sums_above(status)
     elif phase is Phase.RETRYING:
         retry(status, status.attempts)
-    elif (
-        open_node(status.pk)
-        .filter(phase__in=REPLACES[Phase.RUNNING])
-        .update(phase=phase, state=state or phase.state, modified=now())
-    ):
-        containers.mark_running(status.parent_id)
+    else:
+        running = open_node(status.pk).filter(phase__in=REPLACES[Phase.RUNNING])
+        if running.update(phase=phase, state=state or phase.state, modified=now()):
+            containers.mark_running(status.parent_id)
     refresh_instance(status)
 
 
 def start(status: UserTaskStatus) -> None:
-    """Mark the task of this instance as running.
-
-    Raises:
-        TaskCanceledException: it was canceled.
-    """
+    """Mark the task of this instance as running, or raise TaskCanceledException."""
     if status.pk is None:
         status.apply_row(phase=Phase.RUNNING, state=Phase.RUNNING.state)
         return
@@ -255,7 +225,13 @@ def start(status: UserTaskStatus) -> None:
         if begun:
             containers.mark_running(status.parent_id)
     refresh_instance(status)
-    if not begun and status.phase == Phase.CANCELED and status.node_type == NodeType.TASK:
+    if not begun:
+        raise_if_canceled(status)
+
+
+def raise_if_canceled(status: UserTaskStatus) -> None:
+    """Raise ``TaskCanceledException`` if the task of this instance was canceled."""
+    if status.phase == Phase.CANCELED and status.node_type == NodeType.TASK:
         raise TaskCanceledException(f"{status.name} was canceled.")
 
 
@@ -292,14 +268,6 @@ def _end_is_pending(status: UserTaskStatus) -> bool:
     return bool(in_worker.exists())
 
 
-def _write_verdict_in_body(node: StoredNode, phase: Phase, message: str) -> None:
-    with tree_lock_in_transaction(node.tree_id):
-        if not _write_verdict(open_node(node.pk), phase, message, node.pk):
-            return
-        skipped = _propagate_and_settle(node, phase, message)
-    send_signals(skipped)
-
-
 def close_leaves(tree_id: int, outcome_of: decisions.OutcomeOf, message: str) -> None:
     """Settle the open leaves of a tree that ``outcome_of`` gives an outcome, and their containers.
 
@@ -314,12 +282,12 @@ def close_leaves(tree_id: int, outcome_of: decisions.OutcomeOf, message: str) ->
         if closing is None or not closing.leaves:
             return
         for (phase, _), ended in decisions.grouped(closing.leaves).items():
-            cause = closing.cause if phase is Phase.SKIPPED else None
-            columns = {} if cause is None else {"caused_by_id": cause}
+            columns = {"phase": phase, "state": phase.state, "settled_at": at, "modified": at}
+            if phase is Phase.SKIPPED and closing.cause is not None:
+                columns["caused_by_id"] = closing.cause
             for batch in chunked([leaf.pk for leaf in ended]):
-                statuses().filter(pk__in=batch, settled_at__isnull=True).order_by().update(
-                    phase=phase, state=phase.state, settled_at=at, modified=at, **columns
-                )
+                leaves = statuses().filter(pk__in=batch, settled_at__isnull=True)
+                leaves.order_by().update(**columns)
         settled = [SettledNode.of(change.node) for change in closing.leaves]
         settled += containers.write_verdicts(closing.containers, at, closing.cause)
         if message:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -21,22 +20,18 @@ from ..phases import Phase
 from ..tree.locking import with_row_locks
 from ..tree.managers import StatusQuerySet
 
-if TYPE_CHECKING:
-    from ..tree.managers import StatusQuerySet
-
 #: Workflows that are deleted in one transaction.
 BATCH_SIZE = 200
 
 
 @dataclass(slots=True)
 class Purged:
-    """Counts of what one transaction has deleted, and the workflows it had to leave."""
+    """Counts of what one transaction has deleted, and workflows that other apps' rows protect."""
 
     workflows: int = 0
     nodes: int = 0
     artifacts: int = 0
     protected: list[UUID] = field(default_factory=list)
-    """Workflows that rows of other apps refer to, and protect."""
 
 
 def purgeable(before: datetime) -> StatusQuerySet:

@@ -88,9 +88,6 @@ def reap() -> Report:
     return report
 
 
-# -- workers --------------------------------------------------------------------------------------
-
-
 def _stalled_leaves(nodes: QuerySet[UserTaskStatus]) -> list[UserTaskStatus]:
     """Return the leaves that a worker has started and that have had no heartbeat for long."""
     started = nodes.filter(
@@ -148,9 +145,6 @@ def _settle_from_backend(leaf: UserTaskStatus) -> bool:
     return outcome is not None and _settle_abandoned(leaf, outcome, message)
 
 
-# -- settling -------------------------------------------------------------------------------------
-
-
 def _half_settled_roots(nodes: QuerySet[UserTaskStatus]) -> list[UserTaskStatus]:
     """Return the roots above nodes whose end was written, but not what follows from it.
 
@@ -193,9 +187,6 @@ def _complete_root(root: UserTaskStatus) -> bool:
     if settled:
         progress.roll_up(root.tree_id)
     return bool(settled)
-
-
-# -- messages -------------------------------------------------------------------------------------
 
 
 def _untaken_leaves(nodes: QuerySet[UserTaskStatus]) -> Iterator[tuple[TreeNode, datetime]]:

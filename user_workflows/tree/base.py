@@ -125,7 +125,7 @@ class TreeModel(MPTTModel):
         """Set columns on this instance that were written in the database."""
         for name, value in columns.items():
             setattr(self, name, value)
-            self._stored[name] = value
+        self._stored.update(columns)
 
     def _insert(self, *args: Any, **kwargs: Any) -> None:
         """Insert this node, behind its siblings."""

@@ -1,9 +1,8 @@
 """Bounds of nodes.
 
-``parent`` is the truth; ``lft``, ``rght``, ``tree_id`` and ``level`` are an index over it. Bounds
-are numbered with wide gaps, so that tasks which are spawned later find a slot under their own node
-and nothing else has to move. ``tree_id`` is the root's own primary key: MPTT's MAX+1 gave 187
-duplicates among 800 roots that were created concurrently.
+``parent`` is the truth; ``lft``, ``rght``, ``tree_id`` and ``level`` are an index over it, with
+gaps for tasks that are spawned later. ``tree_id`` is the root's own primary key: MPTT's MAX+1 gave
+187 duplicates among 800 roots that were created concurrently.
 """
 
 from __future__ import annotations
@@ -71,9 +70,5 @@ def within(pk: int, tree_id: int, prefix: str = "") -> models.Q:
     if pk == tree_id:
         return in_tree
     top = statuses().filter(pk=pk).order_by()
-    return in_tree & models.Q(
-        **{
-            f"{prefix}lft__gte": models.Subquery(top.values("lft")),
-            f"{prefix}rght__lte": models.Subquery(top.values("rght")),
-        }
-    )
+    lft, rght = models.Subquery(top.values("lft")), models.Subquery(top.values("rght"))
+    return in_tree & models.Q(**{f"{prefix}lft__gte": lft, f"{prefix}rght__lte": rght})

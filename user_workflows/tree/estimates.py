@@ -21,23 +21,12 @@ def elapsed(started_at: datetime | None, settled_at: datetime | None, at: dateti
 
 
 def eta(
-    phase: Phase | str,
-    started_at: datetime | None,
-    at: datetime,
-    *,
-    settled: int,
-    steps: int,
-    total: int,
+    phase: str, started_at: datetime | None, at: datetime, *, settled: int, steps: int, total: int
 ) -> timedelta | None:
-    """Estimate the remaining time by linear extrapolation; None until there is evidence.
+    """Estimate the time that is left of a running workflow ``at`` some time, linearly.
 
-    Args:
-        phase: of the workflow; only one that is running has time left.
-        started_at: when it started.
-        at: the time of the estimate.
-        settled: tasks that have ended.
-        steps: of ``total``, those that need not be waited for any more.
-        total: steps of all tasks.
+    ``settled`` tasks have ended, and ``steps`` of ``total`` need not be waited for any more. None
+    until there is evidence.
     """
     if phase != Phase.RUNNING or started_at is None or not settled or not 0 < steps <= total:
         return None

@@ -26,14 +26,9 @@ MAX_ROWS_PER_INSERT = 5000
 def insert_tree(
     placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
 ) -> UserTaskStatus:
-    """Insert planned nodes and return the top one.
+    """Insert planned nodes, parents first, and return the top one, which hangs under ``above``.
 
-    Of the others no instance is kept: 10,000 take 50 MB.
-
-    Args:
-        placed: the nodes with their bounds, parents first.
-        above: the node that the top one hangs under; None for a whole tree.
-        shared: columns that are the same in all of them.
+    Columns in ``shared`` are the same in all. Of the others no instance is kept: 10,000 take 50 MB.
 
     Queries: two on PostgreSQL; else one for each level (per 5,000 nodes), and one more for a root.
     """
@@ -56,9 +51,6 @@ def _columns(place: Placed[PlanNode], **keys: object) -> Columns:
         "allow_failure": node.allow_failure,
         **keys,
     }
-
-
-# -- on any database ------------------------------------------------------------------------------
 
 
 def _insert_levels(
@@ -99,9 +91,6 @@ def read_pks(rows: list[UserTaskStatus]) -> None:
         row.pk, row._state.adding, row._state.db = pk, False, found.db
 
 
-# -- on PostgreSQL --------------------------------------------------------------------------------
-
-
 def _can_copy() -> bool:
     return has_psycopg(status_connection())
 
@@ -109,7 +98,7 @@ def _can_copy() -> bool:
 def _copy_rows(
     placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
 ) -> UserTaskStatus:
-    """Stream the rows in, under keys that are taken from their sequence beforehand.
+    """Stream the rows in to PostgreSQL, under keys taken from their sequence beforehand.
 
     A tenth of the processor time of the other way: the ORM prepares each value of each row.
     """
@@ -117,10 +106,8 @@ def _copy_rows(
     table, connection = statuses().model._meta.db_table, status_connection()
     quote = connection.ops.quote_name
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
-            [quote(table), len(placed)],
-        )
+        sql = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        cursor.execute(sql, [quote(table), len(placed)])
         keys = [pk for (pk,) in cursor.fetchall()]
         pks = {id(place.node): pk for place, pk in zip(placed, keys, strict=True)}
         tree_id = above.tree_id if above else keys[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
 
 from django.db import models, transaction
 from django.utils.timezone import now
@@ -13,9 +12,7 @@ from django.utils.timezone import now
 from ..db.connections import status_atomic, status_connection
 from ..db.tables import statuses
 from ..db.timestamps import restamp_slow_transaction
-
-if TYPE_CHECKING:
-    from .managers import StatusQuerySet
+from .managers import StatusQuerySet
 
 
 @contextmanager

@@ -37,10 +37,9 @@ class StatusQuerySet(TreeQuerySet["UserTaskStatus"]):
     def _lasting_conditions(self) -> dict[str, object]:
         """Return the conditions on columns that never change: they find the same rows again."""
         return {
-            f"{condition.lhs.target.attname}__{condition.lookup_name}": condition.rhs
-            for condition in self.query.where.children
-            if isinstance(condition, (Exact, In))
-            and condition.lhs.target.attname in ("id", "tree_id")
+            f"{each.lhs.target.attname}__{each.lookup_name}": each.rhs
+            for each in self.query.where.children
+            if isinstance(each, (Exact, In)) and each.lhs.target.attname in ("id", "tree_id")
         }
 
     def roots(self) -> Self:
@@ -73,13 +72,10 @@ class StatusQuerySet(TreeQuerySet["UserTaskStatus"]):
         One query for these when it is called, one for all when the result is read.
         """
         tops = dict(self.values_list("pk", "tree_id"))
-        above = self.model._default_manager.filter(
-            pk__in=tops,
-            tree_id=models.OuterRef("tree_id"),
-            lft__lte=models.OuterRef("lft"),
-            rght__gte=models.OuterRef("rght"),
-        )
-        in_trees = self.model._default_manager.filter(tree_id__in=set(tops.values()))
+        tree_id, lft, rght = map(models.OuterRef, ("tree_id", "lft", "rght"))
+        nodes = self.model._default_manager
+        above = nodes.filter(pk__in=tops, tree_id=tree_id, lft__lte=lft, rght__gte=rght)
+        in_trees = nodes.filter(tree_id__in=set(tops.values()))
         return in_trees.filter(models.Exists(above)).order_by("tree_id", "lft")
 
 

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connections
+from django.db.models import Model, QuerySet, Subquery
 from django.utils.timezone import now
 
 from ..db.connections import has_psycopg
@@ -18,14 +19,9 @@ from ..db.tables import statuses
 from ..phases import NodeType, Phase
 from . import estimates
 from .bounds import within
+from .managers import StatusQuerySet
 
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
-
-    from ..models import UserTaskStatus
-    from .managers import StatusQuerySet
-
-    Row = tuple[Any, ...]
+Row = tuple[Any, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -100,15 +96,9 @@ class TreeNode:
         leaves = list(self.leaves())
         unsettled = [leaf for leaf in leaves if not leaf.is_settled]
         left = sum(leaf.total_steps - leaf.completed_steps for leaf in unsettled)
-        total = sum(leaf.total_steps for leaf in leaves)
-        return estimates.eta(
-            self.phase,
-            self.started_at,
-            at or now(),
-            settled=len(leaves) - len(unsettled),
-            steps=total - left,
-            total=total,
-        )
+        total, settled = sum(leaf.total_steps for leaf in leaves), len(leaves) - len(unsettled)
+        times = (self.started_at, at or now())
+        return estimates.eta(self.phase, *times, settled=settled, steps=total - left, total=total)
 
 
 def percent(completed: int, total: int) -> int:
@@ -156,7 +146,7 @@ def _sum_up(node: TreeNode) -> None:
             node.counts[child.phase] += 1
 
 
-def _fetch(rows: QuerySet[UserTaskStatus, Row]) -> Iterable[Row]:
+def _fetch(rows: QuerySet[Model, Row]) -> Iterable[Row]:
     connection = connections[rows.db]
     if not (settings.USE_TZ and has_psycopg(connection)):
         return rows
@@ -212,12 +202,22 @@ class NodeRow:
 _ROW_COLUMNS = [column.name for column in fields(NodeRow)][:-1]
 
 
-def read_rows(query: QuerySet[UserTaskStatus]) -> list[NodeRow]:
+def read_rows(query: QuerySet[Model]) -> list[NodeRow]:
     """Return the nodes that a query finds, in its order."""
     rows = [NodeRow(*row) for row in query.values_list(*_ROW_COLUMNS)]
     for row in rows:
         row.node_type = _NODE_TYPES[row.node_type]
     return rows
+
+
+def ancestors_of(node: StoredNode) -> list[NodeRow]:
+    """Return the nodes from the parent up to the root. One query, none for a root."""
+    if node.parent_id is None:
+        return []
+    me = statuses().filter(pk=node.pk).order_by()
+    lft, rght = Subquery(me.values("lft")), Subquery(me.values("rght"))
+    above = statuses().filter(tree_id=node.tree_id, lft__lt=lft, rght__gt=rght)
+    return read_rows(above.order_by("-lft"))
 
 
 def open_node(pk: int) -> StatusQuerySet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import models
 from django.db.models.functions import Coalesce
@@ -11,9 +11,6 @@ from django.db.models.functions import Coalesce
 from ..db.tables import statuses
 from ..phases import Phase
 from .integrity import renumber_tree
-
-if TYPE_CHECKING:
-    from ..models import UserTaskStatus
 
 #: A subtree that is inserted later takes this part of the free positions of its parent.
 GAP_SHARE = 1 << 12
@@ -36,7 +33,7 @@ class Slot(NamedTuple):
 
 
 @cache
-def _with_last_child() -> models.QuerySet[UserTaskStatus, tuple[Any, ...]]:
+def _with_last_child() -> models.QuerySet[models.Model, tuple[Any, ...]]:
     """Return nodes with the last bound that their children take; cached: it is half the cost."""
     children = statuses().filter(parent_id=models.OuterRef("pk")).order_by().values("parent_id")
     last = models.Subquery(children.annotate(last=models.Max("rght")).values("last"))
