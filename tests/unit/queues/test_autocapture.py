@@ -241,6 +241,13 @@ class TestBadUsers:
         assert len(sent) == 2
         assert caplog.text.count("will not see") == 1
 
+    def test_a_chord_whose_body_comes_late_is_sent_with_its_body(
+        self, db: None, sent: list[str]
+    ) -> None:
+        chord([owned.si(987654, tag="a")])(owned.si(987654, tag="b"))
+        assert len(sent) == 1
+        assert roots() == []
+
     @pytest.mark.parametrize("given", BAD, ids=str)
     def test_strictly_it_raises_and_nothing_is_sent(
         self, given: dict[str, Any], db: None, sent: list[str], settings: Any

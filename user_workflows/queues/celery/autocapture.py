@@ -70,9 +70,7 @@ def capture_canvas(original: Method) -> Method:
     def apply_async(
         self: Canvas, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
     ) -> object:
-        def plain() -> object:
-            return original(self, args, kwargs, *more, **options)
-
+        plain = partial(original, self, args, kwargs, *more, **options)
         if publishing().by is Publisher.SUBMITTING:
             return plain()
         first = _first_task(self)
