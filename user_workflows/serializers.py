@@ -89,8 +89,7 @@ class PlacedArtifactSerializer(ArtifactSerializer):
 
     def get_path(self, artifact: UserTaskArtifact) -> list[str]:
         """Return the path, by the ``paths`` of the context."""
-        path: list[str] = self.context["paths"].of(artifact.status)
-        return path
+        return list(self.context["paths"].of(artifact.status))
 
 
 class FailureSerializer(serializers.Serializer[Failure]):
