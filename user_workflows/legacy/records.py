@@ -102,6 +102,11 @@ def legacy_statuses() -> Any:
     return artifact_files.of_user_tasks("UserTaskStatus")._default_manager.order_by()
 
 
+def legacy_roots() -> Any:
+    """Return a queryset of the whole workflows of django-user-tasks."""
+    return legacy_statuses().filter(parent__isnull=True)
+
+
 def legacy_artifacts() -> Any:
     """Return a queryset of the artifacts of django-user-tasks."""
     return artifact_files.of_user_tasks("UserTaskArtifact")._default_manager.order_by()
