@@ -113,8 +113,7 @@ def _import_safely(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
 def _import(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
     result = ImportResult()
     wanted, present = _classify(roots, result)
-    for root in wanted:
-        result.corrected += records.derive_verdicts(root)
+    result.corrected = sum(records.derive_verdicts(root) for root in wanted)
     uuids = {node.row["pk"]: node.uuid for root in wanted + present for node in root.nodes()}
     artifacts = _missing_artifacts(list(uuids))
     result.workflows = len(wanted)
@@ -127,7 +126,7 @@ def _import(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
         names = _copy_files((row["file"] for row in artifacts), stored)
         with status_atomic():
             pks = _insert(wanted)
-            _insert_artifacts(artifacts, uuids, pks, names)
+            _insert_artifacts([row["pk"] for row in artifacts], uuids, pks, names)
     except BaseException:
         artifact_files.delete(stored)
         raise
@@ -254,16 +253,13 @@ def _row(node: LegacyNode, **position: int) -> UserTaskStatus:
 
 
 def _insert_artifacts(
-    artifacts: Iterable[_ArtifactRow],
-    uuids: dict[int, UUID],
-    pks: dict[UUID, int],
-    names: dict[str, str],
+    artifacts: list[int], uuids: dict[int, UUID], pks: dict[UUID, int], names: dict[str, str]
 ) -> None:
-    """Store artifacts in order of creation, 500 at a time.
+    """Copy artifacts with these legacy primary keys, in order of creation, 500 at a time.
 
     ``uuids`` are those of statuses by legacy primary key, ``pks`` those of new statuses by UUID.
     """
-    for batch in chunked([row["pk"] for row in artifacts]):
+    for batch in chunked(artifacts):
         rows = list(records.legacy_artifacts().filter(pk__in=batch).order_by("pk"))
         wanted = {uuids[row.status_id] for row in rows} - pks.keys()
         earlier = UserTaskStatus.objects.filter(uuid__in=wanted).order_by()

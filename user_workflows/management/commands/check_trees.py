@@ -39,9 +39,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--repair", action="store_true", help="Repair the faulty trees")
 
-    def handle(
-        self, *args: object, uuids: list[UUID], repair: bool = False, **options: object
-    ) -> None:
+    def handle(self, *args: object, uuids: list[UUID], repair: bool, **options: object) -> None:
         checked = 0
         faulty: list[int] = []
         for pk in [root_of(uuid) for uuid in uuids] if uuids else roots():

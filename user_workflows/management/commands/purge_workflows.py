@@ -36,9 +36,7 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="Say what would be deleted, and delete nothing"
         )
 
-    def handle(
-        self, *args: object, days: timedelta | None = None, dry_run: bool = False, **options: object
-    ) -> None:
+    def handle(self, *args: object, days: timedelta | None, dry_run: bool, **_: object) -> None:
         before = now() - (settings.MAX_AGE if days is None else days)
         if dry_run:
             self._print_purgeable(before)

@@ -194,7 +194,9 @@ class Screen:
         last: Picture | None = None
         for picture in pictures:
             if last or not picture.tree.is_settled:
-                self.print_lines(f"{clock()}  {text}" for text in changes(last, picture))
+                at = now()
+                clock = f"{localtime(at) if at.tzinfo else at:%H:%M:%S}"
+                self.print_lines(f"{clock}  {text}" for text in changes(last, picture))
             last = picture
         assert last is not None  # noqa: S101
         return last
@@ -250,9 +252,3 @@ class Screen:
 
     def _encodable(self, text: str) -> str:
         return text.encode(self.encoding, "replace").decode(self.encoding)
-
-
-def clock() -> str:
-    """Return the time of the day in the site's time zone."""
-    at = now()
-    return f"{localtime(at) if at.tzinfo else at:%H:%M:%S}"
