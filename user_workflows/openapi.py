@@ -1,7 +1,5 @@
 """The API's OpenAPI description, for sites that have drf-spectacular installed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiViewExtension

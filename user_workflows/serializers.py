@@ -1,7 +1,5 @@
 """Shapes of the REST API: all fields of django-user-tasks, and more. ``/tree/``: ``tree_json``."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """The REST API: views on statuses and artifacts."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """All artifacts below a node as one zip archive that is made while it is sent."""
 
-from __future__ import annotations
-
 import json
 import logging
 import posixpath

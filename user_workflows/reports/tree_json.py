@@ -1,7 +1,5 @@
 """The JSON of ``/tree/``: a bounded tree, or what has changed in it since an earlier answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import cached_property

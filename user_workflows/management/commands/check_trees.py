@@ -4,8 +4,6 @@
 over it, which can be rebuilt from it.
 """
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from uuid import UUID

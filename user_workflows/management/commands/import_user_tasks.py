@@ -1,7 +1,5 @@
 """``manage.py import_user_tasks``: copies legacy records of django-user-tasks."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Sequence
 

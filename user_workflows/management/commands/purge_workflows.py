@@ -1,7 +1,5 @@
 """``manage.py purge_workflows``: deletes old workflows, their artifacts and their files."""
 
-from __future__ import annotations
-
 import argparse
 from datetime import datetime, timedelta
 
