@@ -3,8 +3,6 @@
 Each ``USER_WORKFLOWS_<NAME>`` falls back to django-user-tasks' ``USER_TASKS_<NAME>``.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Text columns that shorten what does not fit, and the reference to a user."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -22,27 +22,23 @@ M = TypeVar("M", bound=Model)
 Row = TypeVar("Row")
 
 
-class _OwnerFilterBackend(BaseFilterBackend):
-    model: type[Model]
-    owner: str
-    """The look-up that leads to the user."""
+class StatusFilterBackend(BaseFilterBackend):
+    """Own workflows only; all for superusers and for staff who may view them."""
 
     def filter_queryset(
         self, request: Request, queryset: QuerySet[M, Row], view: APIView
     ) -> QuerySet[M, Row]:
-        """Return the rows that this user may know of."""
-        if sees_all(request.user, self.model):
+        if sees_all(request.user, UserTaskStatus):
             return queryset
-        return queryset.filter(**{self.owner: request.user})
+        return queryset.filter(user=request.user)
 
 
-class StatusFilterBackend(_OwnerFilterBackend):
-    """Own workflows only; all for superusers and for staff who may view them."""
-
-    model, owner = UserTaskStatus, "user"
-
-
-class ArtifactFilterBackend(_OwnerFilterBackend):
+class ArtifactFilterBackend(BaseFilterBackend):
     """Artifacts of own workflows only; all for superusers and for staff who may view them."""
 
-    model, owner = UserTaskArtifact, "status__user"
+    def filter_queryset(
+        self, request: Request, queryset: QuerySet[M, Row], view: APIView
+    ) -> QuerySet[M, Row]:
+        if sees_all(request.user, UserTaskArtifact):
+            return queryset
+        return queryset.filter(status__user=request.user)

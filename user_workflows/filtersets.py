@@ -1,7 +1,5 @@
 """Filters by field, for sites that have django-filter installed."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from django_filters import rest_framework as filters

@@ -1,8 +1,6 @@
 """The API's OpenAPI description, for sites that have drf-spectacular installed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any
 
 from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.types import OpenApiTypes
@@ -17,9 +15,6 @@ from rest_framework import serializers
 from .reports.tree_json import TreeSerializer
 from .serializers import CanceledSerializer, FailuresSerializer, PlacedArtifactSerializer
 
-if TYPE_CHECKING:
-    from .views import StatusViewSet
-
 
 class ForceSerializer(serializers.Serializer[dict[str, bool]]):
     """The body of a request to cancel."""
@@ -27,10 +22,8 @@ class ForceSerializer(serializers.Serializer[dict[str, bool]]):
     force = serializers.BooleanField(required=False, help_text="Terminate running tasks")
 
 
-def _query(
-    name: str, kind: type | OpenApiTypes, text: str, choices: list[str] | None = None
-) -> OpenApiParameter:
-    return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=text, enum=choices)
+def _query(name: str, kind: type | OpenApiTypes, text: str, **more: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=text, **more)
 
 
 _PHASE = _query("phase", str, "Phases, separated by commas")
@@ -59,7 +52,7 @@ _describe = extend_schema_view(
             (200, "application/json"): OpenApiTypes.OBJECT,
             (200, "text/plain"): OpenApiTypes.STR,
         },
-        parameters=[_query("as", str, "In which language", ["node-link", "mermaid", "dot"])],
+        parameters=[_query("as", str, "In which language", enum=["node-link", "mermaid", "dot"])],
     ),
 )
 
@@ -67,6 +60,6 @@ _describe = extend_schema_view(
 class _StatusViews(OpenApiViewExtension):  # type: ignore[no-untyped-call]
     target_class = "user_workflows.views.StatusViewSet"
 
-    def view_replacement(self) -> type[StatusViewSet]:
+    def view_replacement(self) -> type[Any]:
         """Return the views with a description of their parameters and answers."""
         return _describe(type("Described", (self.target,), {}))

@@ -70,9 +70,7 @@ class WorkflowPermission(BasePermission):
     """By HTTP method; all others only view."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Return whether the user is authenticated."""
         return bool(request.user and request.user.is_authenticated)
 
     def has_object_permission(self, request: Request, view: APIView, obj: Item) -> bool:
-        """Return whether this user may do this to this object."""
         return may(request.user, self.actions.get(request.method or "", "view"), obj)

@@ -1,9 +1,7 @@
 """Rules for sites that use the ``rules`` package: owners and superusers may.
 
-They are not registered by themselves, so that a site can have its own. To use these:
-
-    from user_workflows.rules import add_rules
-    add_rules()
+A site that wants them calls ``add_rules()``; nothing is registered by itself, so that it can have
+its own.
 """
 
 from __future__ import annotations

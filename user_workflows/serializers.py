@@ -1,7 +1,5 @@
 """Shapes of the REST API: all fields of django-user-tasks, and more. ``/tree/``: ``tree_json``."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -89,8 +87,7 @@ class PlacedArtifactSerializer(ArtifactSerializer):
 
     def get_path(self, artifact: UserTaskArtifact) -> list[str]:
         """Return the path, by the ``paths`` of the context."""
-        path: list[str] = self.context["paths"].of(artifact.status)
-        return path
+        return list(self.context["paths"].of(artifact.status))
 
 
 class FailureSerializer(serializers.Serializer[Failure]):

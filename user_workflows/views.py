@@ -1,12 +1,10 @@
 """The REST API: views on statuses and artifacts."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import networkx as nx
@@ -29,17 +27,12 @@ from .phases import Phase
 from .reports import archives, graph_formats, tree_json
 from .reports.failures import failure_report
 from .reports.paths import Paths
-
-if TYPE_CHECKING:
-    from .filtersets import ArtifactFilterSet, StatusFilterSet
-    from .tree.managers import ArtifactQuerySet
+from .tree.managers import ArtifactQuerySet
 
 M = TypeVar("M", bound=models.Model)
 
-#: The most levels, and children of each container, that one answer shows.
-MAX_DEPTH, MAX_CHILDREN = 20, 500
-#: The most failures that one answer shows.
-MAX_FAILURES = 100
+#: The most levels, children of each container, and failures that one answer shows.
+MAX_DEPTH, MAX_CHILDREN, MAX_FAILURES = 20, 500, 100
 
 #: Its name in django-user-tasks.
 DjangoObjectPermissionsIncludingView = WorkflowPermission
@@ -52,14 +45,16 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
-class _ScopedViewSet(viewsets.GenericViewSet[M]):
+class _ScopedViewSet(viewsets.ReadOnlyModelViewSet[M]):
     """Views whose lists and look-ups hide what the site's filters keep from the user."""
 
-    finders: ClassVar[tuple[type[BaseFilterBackend], ...]] = (SearchFilter, OrderingFilter)
-
-    @property
-    def scopes(self) -> tuple[type[BaseFilterBackend], ...]:
-        raise NotImplementedError
+    lookup_field = "uuid"
+    lookup_value_regex = "[0-9a-fA-F-]{32,36}"
+    permission_classes = (WorkflowPermission,)
+    scopes: str
+    """The setting that has the site's own filters."""
+    filterset: str
+    """The class in ``filtersets`` that has the filters by field."""
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer 404 for a node that is deleted while it is looked at."""
@@ -69,46 +64,35 @@ class _ScopedViewSet(viewsets.GenericViewSet[M]):
     @property
     def filter_backends(self) -> Sequence[type[BaseFilterBackend]]:  # type: ignore[override]
         """The site's own filters, and in lists those that search and order."""
-        found = list(self.scopes)
+        found: list[type[BaseFilterBackend]] = list(getattr(settings, self.scopes))
         if not self.detail:
-            found += [finder for finder in self.finders if finder not in found]
+            finders = [SearchFilter, OrderingFilter]
             if apps.is_installed("django_filters"):
                 from django_filters.rest_framework import DjangoFilterBackend
 
-                found += [] if DjangoFilterBackend in found else [DjangoFilterBackend]
+                finders.append(DjangoFilterBackend)
+            found += [finder for finder in finders if finder not in found]
         return found
 
+    @property
+    def filterset_class(self) -> object:
+        """The filters by field, for sites that have django-filter."""
+        from . import filtersets
 
-class StatusViewSet(
-    _ScopedViewSet[UserTaskStatus],
-    mixins.DestroyModelMixin,
-    mixins.ListModelMixin,
-    mixins.RetrieveModelMixin,
-):
+        return getattr(filtersets, self.filterset)
+
+
+class StatusViewSet(mixins.DestroyModelMixin, _ScopedViewSet[UserTaskStatus]):
     """The workflows of a user, and each node in them.
 
     A list has whole workflows only, as they are stored, newest first; with ``all=1`` each node.
     """
 
-    lookup_field = "uuid"
-    lookup_value_regex = "[0-9a-fA-F-]{32,36}"
-    permission_classes = (WorkflowPermission,)
+    scopes, filterset = "STATUS_FILTERS", "StatusFilterSet"
     queryset = UserTaskStatus.objects.order_by("-created", "-pk")
     serializer_class = serializers.StatusSerializer
     search_fields = ("name", "subject")
     ordering_fields = ("created", "modified", "name", "settled_at", "phase")
-
-    @property
-    def scopes(self) -> tuple[type[BaseFilterBackend], ...]:
-        """``USER_WORKFLOWS_STATUS_FILTERS``."""
-        return settings.STATUS_FILTERS
-
-    @property
-    def filterset_class(self) -> type[StatusFilterSet]:
-        """The filters by field, for sites that have django-filter."""
-        from .filtersets import StatusFilterSet
-
-        return StatusFilterSet
 
     def get_queryset(self) -> models.QuerySet[UserTaskStatus]:
         """Return the nodes of this request, with all that the serializer shows of them."""
@@ -169,7 +153,8 @@ class StatusViewSet(
         since, limits = self._since(), self._limits()
         # Since any version of this state nothing has changed.
         asked = request.query_params.urlencode() if since is None else "since"
-        tag = _etag([str(node.uuid), *tree_json.fingerprint(node), asked])
+        content = json.dumps([str(node.uuid), *tree_json.fingerprint(node), asked])
+        tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
         if tag in request.headers.get("If-None-Match", ""):
             return HttpResponse(status=304, headers={"ETag": tag})
         try:
@@ -182,10 +167,9 @@ class StatusViewSet(
     def artifacts(self, request: Request, *args: object, **kwargs: object) -> Response:
         """Return what the tasks of a subtree have left, in tree order; each with its ``path``."""
         node = self.get_object()
-        found = node.subtree_artifacts(request.query_params.get("name"))
+        found = node.subtree_artifacts(request.query_params.get("name")).select_related("status")
         if phases := self._phases():
             found = found.filter(status__phase__in=phases)
-        found = found.select_related("status")
         page: Sequence[UserTaskArtifact] | None = self.paginate_queryset(found)  # type: ignore[arg-type]
         rows: Sequence[UserTaskArtifact] | ArtifactQuerySet = found if page is None else page
         context = {**self.get_serializer_context(), "paths": Paths(node)}
@@ -221,12 +205,9 @@ class StatusViewSet(
             child = UUID(after) if after else None
         except ValueError:
             raise ValidationError({"after": "The uuid of a child of this node."}) from None
-        return tree_json.TreeLimits(
-            depth=self._number("depth", 3, MAX_DEPTH),
-            children=self._number("children", 50, MAX_CHILDREN),
-            phases=self._phases(),
-            after=child,
-        )
+        depth = self._number("depth", 3, MAX_DEPTH)
+        children = self._number("children", 50, MAX_CHILDREN)
+        return tree_json.TreeLimits(depth, children, self._phases(), child)
 
     def _number(self, name: str, default: int, most: int) -> int:
         given = self.request.query_params.get(name, str(default))
@@ -249,32 +230,11 @@ class StatusViewSet(
             raise ValidationError({"since": "The version of an earlier answer."}) from None
 
 
-class ArtifactViewSet(
-    _ScopedViewSet[UserTaskArtifact], viewsets.ReadOnlyModelViewSet[UserTaskArtifact]
-):
+class ArtifactViewSet(_ScopedViewSet[UserTaskArtifact]):
     """All artifacts that a user may see."""
 
-    lookup_field = "uuid"
-    lookup_value_regex = "[0-9a-fA-F-]{32,36}"
-    permission_classes = (WorkflowPermission,)
+    scopes, filterset = "ARTIFACT_FILTERS", "ArtifactFilterSet"
     queryset = UserTaskArtifact.objects.select_related("status").order_by("pk")
     serializer_class = serializers.ArtifactSerializer
     search_fields = ("name",)
     ordering_fields = ("created", "name")
-
-    @property
-    def scopes(self) -> tuple[type[BaseFilterBackend], ...]:
-        """``USER_WORKFLOWS_ARTIFACT_FILTERS``."""
-        return settings.ARTIFACT_FILTERS
-
-    @property
-    def filterset_class(self) -> type[ArtifactFilterSet]:
-        """The filters by field, for sites that have django-filter."""
-        from .filtersets import ArtifactFilterSet
-
-        return ArtifactFilterSet
-
-
-def _etag(content: list[str]) -> str:
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return f'"{digest[:32]}"'

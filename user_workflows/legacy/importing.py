@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import TypedDict
+from typing import Any, TypedDict
 from uuid import UUID
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DataError, IntegrityError
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from ..db.chunks import chunked
 from ..db.connections import status_atomic
@@ -76,37 +76,23 @@ def is_available() -> bool:
     return apps.is_installed("user_tasks")
 
 
-def count_legacy_workflows() -> int:
-    """Return the number of workflows that django-user-tasks has stored."""
-    return int(records.legacy_statuses().filter(parent__isnull=True).count())
-
-
 def import_user_tasks(*, dry_run: bool = False) -> Iterator[ImportResult]:
     """Copy whole workflows that are over and not copied yet; yield what each transaction did.
 
     The iterator must be exhausted. If it is interrupted, what was copied stays, and the next run
     goes on from there. Workflows that may still change are left for a later run. No signals are
-    sent: django-user-tasks has sent them.
-
-    Args:
-        dry_run: only find out what would be copied.
+    sent: django-user-tasks has sent them. With ``dry_run`` only find out what would be copied.
 
     Queries: about 30 for each 100 workflows or 2,000 nodes.
     """
     last = 0
-    while True:
-        roots = records.legacy_statuses().filter(parent__isnull=True, pk__gt=last).order_by("pk")
-        pks = list(roots.values_list("pk", flat=True)[:BATCH_SIZE])
-        if not pks:
-            break
+    roots = records.legacy_roots().order_by("pk").values_list("pk", flat=True)
+    while pks := list(roots.filter(pk__gt=last)[:BATCH_SIZE]):
         for part in records.in_batches(pks):
             yield _import_safely(records.read_trees(part), dry_run)
         last = pks[-1]
-    orphans = records.orphans()
-    yield ImportResult(skipped=defaultdict(list, {NO_PARENT: orphans} if orphans else {}))
-
-
-# -- copying --------------------------------------------------------------------------------------
+    if orphans := records.orphans():
+        yield ImportResult(skipped=defaultdict(list, {NO_PARENT: orphans}))
 
 
 def _import_safely(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
@@ -127,8 +113,7 @@ def _import_safely(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
 def _import(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
     result = ImportResult()
     wanted, present = _classify(roots, result)
-    for root in wanted:
-        result.corrected += records.derive_verdicts(root)
+    result.corrected = sum(records.derive_verdicts(root) for root in wanted)
     uuids = {node.row["pk"]: node.uuid for root in wanted + present for node in root.nodes()}
     artifacts = _missing_artifacts(list(uuids))
     result.workflows = len(wanted)
@@ -141,7 +126,7 @@ def _import(roots: list[LegacyNode], dry_run: bool) -> ImportResult:
         names = _copy_files((row["file"] for row in artifacts), stored)
         with status_atomic():
             pks = _insert(wanted)
-            _insert_artifacts(artifacts, uuids, pks, names)
+            _insert_artifacts([row["pk"] for row in artifacts], uuids, pks, names)
     except BaseException:
         artifact_files.delete(stored)
         raise
@@ -155,18 +140,11 @@ def _classify(
 ) -> tuple[list[LegacyNode], list[LegacyNode]]:
     """Return the workflows to copy and those copied before; add all others to ``result``."""
     nodes = [node for root in roots for node in root.nodes()]
-    here: set[UUID] = set()
-    task_ids: set[str] = set()
-    for batch in chunked(nodes):
-        rows = UserTaskStatus.objects.order_by()
-        by_uuid = rows.filter(uuid__in=[node.uuid for node in batch])
-        here.update(by_uuid.values_list("uuid", flat=True))
-        by_task = rows.filter(task_id__in=[node.task_id for node in batch])
-        task_ids.update(by_task.values_list("task_id", flat=True))
-    users: set[int] = set()
-    for user_ids in chunked(list({node.row["user_id"] for node in nodes})):
-        known = get_user_model()._default_manager.filter(pk__in=user_ids)
-        users.update(known.values_list("pk", flat=True))
+    statuses = UserTaskStatus.objects.order_by()
+    here = _stored(statuses, "uuid", {node.uuid for node in nodes})
+    task_ids = _stored(statuses, "task_id", {node.task_id for node in nodes})
+    known_users = get_user_model()._default_manager.order_by()
+    users = _stored(known_users, "pk", {node.row["user_id"] for node in nodes})
     wanted, present = [], []
     for root in roots:
         if root.uuid in here:
@@ -185,6 +163,15 @@ def _classify(
     return wanted, present
 
 
+def _stored(rows: QuerySet[Any], column: str, values: Iterable[object]) -> set[object]:
+    """Return those of these values of a column that are in the database."""
+    return {
+        found
+        for batch in chunked(list(values))
+        for found in rows.filter(**{f"{column}__in": batch}).values_list(column, flat=True)
+    }
+
+
 class _ArtifactRow(TypedDict):
     pk: int
     uuid: UUID
@@ -196,10 +183,9 @@ def _missing_artifacts(statuses: list[int]) -> list[_ArtifactRow]:
     missing: list[_ArtifactRow] = []
     for pks in chunked(statuses):
         legacy = records.legacy_artifacts().filter(status__in=pks).order_by("pk")
-        for batch in chunked(list(legacy.values("pk", "uuid", "file"))):
-            copies = UserTaskArtifact.objects.filter(uuid__in=[row["uuid"] for row in batch])
-            here = set(copies.values_list("uuid", flat=True))
-            missing += [row for row in batch if row["uuid"] not in here]
+        rows = list(legacy.values("pk", "uuid", "file"))
+        here = _stored(UserTaskArtifact.objects.order_by(), "uuid", [row["uuid"] for row in rows])
+        missing += [row for row in rows if row["uuid"] not in here]
     return missing
 
 
@@ -252,55 +238,37 @@ def _insert(roots: list[LegacyNode]) -> dict[UUID, int]:
 
 
 def _row(node: LegacyNode, **position: int) -> UserTaskStatus:
-    completed, total = node.steps
+    row, (completed, total) = node.row, node.steps
     ended = node.settled_at if node.node_type is NodeType.TASK and node.children else None
     return UserTaskStatus(
-        uuid=node.uuid,
-        user_id=node.row["user_id"],
-        task_id=node.task_id,
+        uuid=node.uuid, user_id=row["user_id"], task_id=node.task_id,
         is_container=node.is_container or bool(node.children),
-        node_type=node.node_type,
-        task_class=node.task_class,
-        name=node.name or container_label(node),
-        phase=node.phase,
-        state=node.phase.state,
-        completed_steps=completed,
-        total_steps=total,
-        attempts=node.row["attempts"],
-        created=node.row["created"],
-        modified=node.row["modified"],
-        settled_at=node.settled_at,
-        ended_at=ended,
-        finished_sent_at=None if node.row["parent_id"] else node.settled_at,
+        node_type=node.node_type, task_class=node.task_class,
+        name=node.name or container_label(node), phase=node.phase, state=node.phase.state,
+        completed_steps=completed, total_steps=total, attempts=row["attempts"],
+        created=row["created"], modified=row["modified"], settled_at=node.settled_at,
+        ended_at=ended, finished_sent_at=None if row["parent_id"] else node.settled_at,
         **position,
-    )
+    )  # fmt: skip
 
 
 def _insert_artifacts(
-    artifacts: Iterable[_ArtifactRow],
-    uuids: dict[int, UUID],
-    pks: dict[UUID, int],
-    names: dict[str, str],
+    artifacts: list[int], uuids: dict[int, UUID], pks: dict[UUID, int], names: dict[str, str]
 ) -> None:
-    """Store artifacts in order of creation, 500 at a time.
+    """Copy artifacts with these legacy primary keys, in order of creation, 500 at a time.
 
     ``uuids`` are those of statuses by legacy primary key, ``pks`` those of new statuses by UUID.
     """
-    for batch in chunked([row["pk"] for row in artifacts]):
+    for batch in chunked(artifacts):
         rows = list(records.legacy_artifacts().filter(pk__in=batch).order_by("pk"))
         wanted = {uuids[row.status_id] for row in rows} - pks.keys()
         earlier = UserTaskStatus.objects.filter(uuid__in=wanted).order_by()
         pks = {**pks, **dict(earlier.values_list("uuid", "pk"))}
         UserTaskArtifact.objects.bulk_create(
             UserTaskArtifact(
-                uuid=row.uuid,
-                status_id=pks[uuids[row.status_id]],
-                name=row.name,
-                file=names.get(row.file.name or "", row.file.name),
-                url=row.url,
-                text=row.text,
-                created=row.created,
-                modified=row.modified,
+                uuid=row.uuid, status_id=pks[uuids[row.status_id]], name=row.name,
+                file=names.get(row.file.name or "", row.file.name), url=row.url, text=row.text,
+                created=row.created, modified=row.modified,
             )
             for row in rows
-        )
+        )  # fmt: skip

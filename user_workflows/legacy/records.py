@@ -94,12 +94,14 @@ class LegacyNode(PlanNode):
         return cast("list[LegacyNode]", list(self.walk()))
 
 
-# -- reading --------------------------------------------------------------------------------------
-
-
 def legacy_statuses() -> Any:
     """Return a queryset of the statuses of django-user-tasks."""
     return artifact_files.of_user_tasks("UserTaskStatus")._default_manager.order_by()
+
+
+def legacy_roots() -> Any:
+    """Return a queryset of the whole workflows of django-user-tasks."""
+    return legacy_statuses().filter(parent__isnull=True)
 
 
 def legacy_artifacts() -> Any:
@@ -112,11 +114,9 @@ def in_batches(roots: list[int]) -> Iterator[list[int]]:
     tree_of = {pk: pk for pk in roots}
     level = roots
     while level:
-        rows = [
-            row
-            for batch in chunked(level)
-            for row in legacy_statuses().filter(parent__in=batch).values_list("pk", "parent_id")
-        ]
+        rows: list[tuple[int, int]] = []
+        for batch in chunked(level):
+            rows += legacy_statuses().filter(parent__in=batch).values_list("pk", "parent_id")
         tree_of.update({pk: tree_of[parent] for pk, parent in rows})
         level = [pk for pk, _ in rows]
     members: dict[int, list[int]] = defaultdict(list)
@@ -153,14 +153,10 @@ def _legacy_node(row: LegacyRow) -> LegacyNode:
     task_class = task_repr[1] if task_repr else row["task_class"]
     default = NodeType.GROUP if row["is_container"] else NodeType.TASK
     return LegacyNode(
-        node_type=_NODE_TYPES.get(task_class, default),
-        task_id=row["task_id"],
-        name=row["name"],
-        task_class=task_class,
-        total_steps=row["total_steps"],
-        row=row,
-        phase=phase_of(row["state"]),
-    )
+        node_type=_NODE_TYPES.get(task_class, default), task_class=task_class,
+        task_id=row["task_id"], name=row["name"], total_steps=row["total_steps"],
+        phase=phase_of(row["state"]), row=row,
+    )  # fmt: skip
 
 
 def orphans() -> list[UUID]:
@@ -168,9 +164,6 @@ def orphans() -> list[UUID]:
     above = legacy_statuses().filter(pk=OuterRef("parent_id"))
     lost = legacy_statuses().filter(~Exists(above), parent_id__isnull=False)
     return list(lost.order_by("pk").values_list("uuid", flat=True))
-
-
-# -- deciding -------------------------------------------------------------------------------------
 
 
 def skip_abandoned(root: LegacyNode) -> bool:

@@ -1,7 +1,5 @@
 """A progress bar for commands that write much, if rich is installed and stdout is a terminal."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """All artifacts below a node as one zip archive that is made while it is sent."""
 
-from __future__ import annotations
-
 import json
 import logging
 import posixpath
@@ -29,11 +27,9 @@ class _ChunkBuffer:
         self._waiting += data
         return len(data)
 
-    def flush(self) -> None:
-        """Do nothing: ``take`` returns all that was written."""
+    def flush(self) -> None: ...
 
-    def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+    def close(self) -> None: ...
 
     def take(self) -> bytes:
         taken = bytes(self._waiting)
@@ -64,10 +60,8 @@ def stream_zip(artifacts: Iterable[tuple[UserTaskArtifact, list[str]]]) -> Itera
                 name = _entry_name(path, posixpath.basename(str(artifact.file.name)), taken)
                 row["file"] = name
                 try:
-                    with (
-                        artifact.file.open("rb") as file,
-                        archive.open(name, "w", force_zip64=True) as entry,
-                    ):
+                    opened = artifact.file.open("rb")
+                    with opened as file, archive.open(name, "w", force_zip64=True) as entry:
                         for chunk in file.chunks():
                             entry.write(chunk)
                             yield buffer.take()
@@ -90,10 +84,8 @@ def zip_response(node: UserTaskStatus) -> StreamingHttpResponse:
     """Return a response that streams the archive of all artifacts below a node."""
     paths = Paths(node)
     found = node.subtree_artifacts().select_related("status").iterator(chunk_size=500)
-    response = StreamingHttpResponse(
-        stream_zip((artifact, paths.of(artifact.status)) for artifact in found),
-        content_type="application/zip",
-    )
+    chunks = stream_zip((artifact, paths.of(artifact.status)) for artifact in found)
+    response = StreamingHttpResponse(chunks, content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="{node.uuid}.zip"'
     response["X-Content-Type-Options"] = "nosniff"
     return response

@@ -1,7 +1,5 @@
 """Links that tasks leave for users: which of them a browser may follow."""
 
-from __future__ import annotations
-
 
 def safe_link(url: str | None) -> str:
     """Return an address of the web as it is, and an empty string for any other: no scripts."""

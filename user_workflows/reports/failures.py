@@ -73,14 +73,9 @@ def failure_report(top: UserTaskStatus, most: int) -> FailureReport:
     paths = Paths(top, leaves)
     shown = [
         Failure(
-            uuid=leaf.uuid,
-            path=paths.of(leaf),
-            name=leaf.name,
-            message=leaf.message or "",
-            attempts=leaf.attempts,
-            allow_failure=leaf.allow_failure,
-            prevented=leaf.prevented,
+            leaf.uuid, paths.of(leaf), leaf.name, leaf.message or "",
+            leaf.attempts, leaf.allow_failure, leaf.prevented,
         )
         for leaf in leaves
-    ]
+    ]  # fmt: skip
     return FailureReport(count, allowed, shown)

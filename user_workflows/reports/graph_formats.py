@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import networkx as nx
 
 from ..graph import Barrier
-
-if TYPE_CHECKING:
-    from ..graph import Graph
-    from ..tree.nodes import TreeNode
+from ..tree.nodes import TreeNode
 
 
-def plain_graph(graph: Graph) -> Graph:
+def plain_graph(graph: nx.DiGraph[Barrier | TreeNode]) -> nx.DiGraph[str]:
     """Return the graph with text keys: each has a ``kind`` and, if a task, ``name`` and ``phase``.
 
     A barrier, which waits for all before it and which all after it wait for, stays a node.
     """
     keys: dict[Barrier | TreeNode, str] = {}
-    plain: Graph = nx.DiGraph()
+    plain: nx.DiGraph[str] = nx.DiGraph()
     for node in graph:
         if isinstance(node, Barrier):
             keys[node] = f"barrier-{node.number}"
@@ -32,13 +28,13 @@ def plain_graph(graph: Graph) -> Graph:
     return plain
 
 
-def mermaid(graph: Graph) -> str:
+def mermaid(graph: nx.DiGraph[str]) -> str:
     """Return a Mermaid flow chart of a graph made by ``plain_graph``."""
     lines = _lines(graph, "{}(( ))", '{}["{}"]', "{} --> {}", _escape_mermaid)
     return "\n".join(["flowchart LR", *lines]) + "\n"
 
 
-def dot(graph: Graph) -> str:
+def dot(graph: nx.DiGraph[str]) -> str:
     """Return a graph made by ``plain_graph`` in DOT, the language of Graphviz."""
     box = '{} [shape=box, label="{}"];'
     lines = _lines(graph, "{} [shape=point];", box, "{} -> {};", _escape_dot)
@@ -46,7 +42,7 @@ def dot(graph: Graph) -> str:
 
 
 def _lines(
-    graph: Graph, barrier: str, task: str, edge: str, escape: Callable[[str], str]
+    graph: nx.DiGraph[str], barrier: str, task: str, edge: str, escape: Callable[[str], str]
 ) -> list[str]:
     names = {key: f"n{number}" for number, key in enumerate(graph)}
     lines = [

@@ -1,7 +1,5 @@
 """Paths: the names on the way from the top of a subtree down to its nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from ..db.chunks import chunked

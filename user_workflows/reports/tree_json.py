@@ -1,12 +1,6 @@
-"""The JSON of ``/tree/``: a bounded tree, or what has changed in it since an earlier answer.
-
-The serializers here both render the answer and describe it to OpenAPI.
-"""
-
-from __future__ import annotations
+"""The JSON of ``/tree/``: a bounded tree, or what has changed in it since an earlier answer."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
@@ -34,8 +28,7 @@ VERSION_MARGIN = 2 * SLOW_WRITE
 MAX_CHANGED = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class TreeLimits:
+class TreeLimits(NamedTuple):
     """Limits of a nested tree."""
 
     depth: int = 3
@@ -81,9 +74,8 @@ class FlatSerializer(serializers.Serializer[T]):
         fields = {name: field for name, field in self.fields.items() if field.source != "*"}
         values = attrgetter(*[field.source or name for name, field in fields.items()])
         by_type = {**_RENDERERS, NodeUUIDField: self.context["uuids"].get}
-        rendered = [
-            (n, by_type[type(field)]) for n, field in fields.items() if type(field) in by_type
-        ]
+        kinds = {name: type(field) for name, field in fields.items()}
+        rendered = [(name, by_type[kind]) for name, kind in kinds.items() if kind in by_type]
 
         def render(instance: T) -> dict[str, Any]:
             row = dict(zip(fields, values(instance), strict=True))
@@ -137,11 +129,7 @@ class OutlineSerializer(NodeSerializer):
     left_out = LeftOutSerializer(source="*")
 
     def to_representation(self, instance: TreeNode) -> dict[str, Any]:
-        """Return the subtree within the limits.
-
-        Raises:
-            ValueError: ``limits.after`` is not a child of the node.
-        """
+        """Return the subtree within the limits, or raise ValueError if ``after`` is no child."""
         limits: TreeLimits = self.context["limits"]
         begin = 0
         if limits.after is not None:
@@ -176,8 +164,7 @@ class TreeSerializer(serializers.Serializer[dict[str, object]]):
 def tree_json(node: UserTaskStatus, limits: TreeLimits, since: datetime | None) -> dict[str, Any]:
     """Return the answer to ``/tree/``: a subtree, or what changed in it ``since``. One query.
 
-    Raises:
-        ValueError: ``limits.after`` is not a child of the node.
+    Raise ValueError if ``limits.after`` is not a child of the node.
     """
     answer: dict[str, object] = {"version": current_version()}  # Before the tree is read.
     top = node.tree()
@@ -229,16 +216,14 @@ class _Microseconds(Func):
 def fingerprint(node: UserTaskStatus) -> list[str]:
     """Return values that change whenever a node of the subtree changes, for the ETag.
 
-    Each change stamps a row with another ``modified``, and so moves the sum.
-
-    Queries: one aggregate query for an open node, none for a settled one.
+    Each change stamps a row with another ``modified``, and so moves the sum. One aggregate query
+    for an open node, none for a settled one.
     """
     if node.settled_at is not None:
         return [node.modified.isoformat()]
     nodes = UserTaskStatus.objects.filter(within(node.pk, node.tree_id)).order_by()
-    found = nodes.aggregate(
-        count=Count("pk"), last=Max("modified"), dates=Sum(_Microseconds("modified"))
-    )
+    total = Sum(_Microseconds("modified"))
+    found = nodes.aggregate(count=Count("pk"), last=Max("modified"), total=total)
     return [str(value) for value in found.values()]
 
 
@@ -250,8 +235,7 @@ def current_version() -> str:
 def parse_version(version: str) -> datetime:
     """Return the time since which a client with this version has not seen changes.
 
-    Raises:
-        ValueError: the text is not a version.
+    Raise ValueError if the text is not a version.
     """
     try:
         found = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(version))

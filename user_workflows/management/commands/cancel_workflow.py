@@ -1,7 +1,5 @@
 """``manage.py cancel_workflow UUID``: cancels a workflow, or a branch of one."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from uuid import UUID
 

@@ -4,8 +4,6 @@
 over it, which can be rebuilt from it.
 """
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from uuid import UUID
@@ -39,9 +37,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--repair", action="store_true", help="Repair the faulty trees")
 
-    def handle(
-        self, *args: object, uuids: list[UUID], repair: bool = False, **options: object
-    ) -> None:
+    def handle(self, *args: object, uuids: list[UUID], repair: bool, **options: object) -> None:
         checked = 0
         faulty: list[int] = []
         for pk in [root_of(uuid) for uuid in uuids] if uuids else roots():

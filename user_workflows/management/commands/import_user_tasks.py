@@ -1,13 +1,11 @@
 """``manage.py import_user_tasks``: copies legacy records of django-user-tasks."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...legacy import importing
+from ...legacy import importing, records
 from ..progress_bar import progress_bar
 
 #: The most names of one kind that are listed; the others are counted.
@@ -27,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: object, dry_run: bool = False, **options: object) -> None:
         if not importing.is_available():
             raise CommandError('Put "user_tasks" into INSTALLED_APPS until all is copied.')
-        total, count = importing.ImportResult(), importing.count_legacy_workflows()
+        total, count = importing.ImportResult(), records.legacy_roots().count()
         with progress_bar(self.stdout, "Copying workflows", count) as advance:
             for part in importing.import_user_tasks(dry_run=dry_run):
                 total.add(part)

@@ -1,7 +1,5 @@
 """``manage.py purge_workflows``: deletes old workflows, their artifacts and their files."""
 
-from __future__ import annotations
-
 import argparse
 from datetime import datetime, timedelta
 
@@ -36,9 +34,7 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="Say what would be deleted, and delete nothing"
         )
 
-    def handle(
-        self, *args: object, days: timedelta | None = None, dry_run: bool = False, **options: object
-    ) -> None:
+    def handle(self, *args: object, days: timedelta | None, dry_run: bool, **_: object) -> None:
         before = now() - (settings.MAX_AGE if days is None else days)
         if dry_run:
             self._print_purgeable(before)

@@ -1,7 +1,5 @@
 """``manage.py reap_workflows``: finds and repairs what was lost."""
 
-from __future__ import annotations
-
 from django.core.management.base import BaseCommand
 
 from ...maintenance.reaper import reap

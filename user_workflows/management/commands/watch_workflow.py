@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -71,12 +71,9 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def handle(self, *args: object, uuid: UUID, interval: float = 0.5, **options: object) -> None:
-        try:
-            import rich.console  # noqa: F401
-        except ImportError as error:
-            raise CommandError(
-                "watch_workflow needs rich: pip install 'django-user-workflows[terminal]'"
-            ) from error
+        if not find_spec("rich"):
+            needed = "pip install 'django-user-workflows[terminal]'"
+            raise CommandError(f"watch_workflow needs rich: {needed}")
         status = UserTaskStatus.objects.filter(uuid=uuid).first()
         if status is None:
             raise CommandError(f"There is no workflow, nor a node of one, with the UUID {uuid}.")
@@ -84,12 +81,8 @@ class Command(BaseCommand):
         try:
             picture = screen.follow(pictures(status, interval, screen.ascii))
         except KeyboardInterrupt:
-            screen.print_lines(
-                [
-                    "Stopped watching. The workflow was not canceled; it goes on. Watch again:",
-                    f"  manage.py watch_workflow {uuid}",
-                ]
-            )
+            stopped = "Stopped watching. The workflow was not canceled; it goes on. Watch again:"
+            screen.print_lines([stopped, f"  manage.py watch_workflow {uuid}"])
             raise
         screen.conclude(picture, artifacts_below(status))
         self.succeeded = picture.tree.phase in (Phase.SUCCEEDED, Phase.PARTIAL)
@@ -139,10 +132,8 @@ def artifacts_below(status: UserTaskStatus) -> Iterator[Artifact]:
     status.refresh_from_db()
     for artifact in status.subtree_artifacts().exclude(name=ERROR_ARTIFACT).iterator():
         where = _address(artifact.file) if artifact.file else artifact.url or artifact.text
-        is_address = bool(artifact.file or artifact.url)
-        yield Artifact(
-            artifact.status_id, artifact.name, where[:MESSAGE], is_address, artifact.size
-        )
+        linked = bool(artifact.file or artifact.url)
+        yield Artifact(artifact.status_id, artifact.name, where[:MESSAGE], linked, artifact.size)
 
 
 def _address(file: FieldFile) -> str:
@@ -195,7 +186,7 @@ class Screen:
 
     def follow(self, pictures: Iterable[Picture]) -> Picture:
         """Show each picture as it comes, and return the last one."""
-        return self._draw(pictures) if self.console else self._list(pictures)
+        return self._draw(pictures, self.console) if self.console else self._list(pictures)
 
     def _list(self, pictures: Iterable[Picture]) -> Picture:
         from ...terminal.report import changes
@@ -203,41 +194,37 @@ class Screen:
         last: Picture | None = None
         for picture in pictures:
             if last or not picture.tree.is_settled:
-                self.print_lines(f"{clock()}  {text}" for text in changes(last, picture))
+                at = now()
+                clock = f"{localtime(at) if at.tzinfo else at:%H:%M:%S}"
+                self.print_lines(f"{clock}  {text}" for text in changes(last, picture))
             last = picture
         assert last is not None  # noqa: S101
         return last
 
-    def _draw(self, pictures: Iterable[Picture]) -> Picture:
+    def _draw(self, pictures: Iterable[Picture], console: Console) -> Picture:
         from rich.live import Live
 
-        assert self.console is not None  # noqa: S101
+        from ...terminal.text import clip, counts_label
+
         last: Picture | None = None
-        with ExitStack() as stack:
-            live = Live(console=self.console, auto_refresh=False, transient=True)
-            stack.enter_context(live)
-            size = self.console.size
+        size = console.size
+        with Live(console=console, auto_refresh=False, transient=True) as live:
             try:
                 for last in pictures:
-                    if size != self.console.size:
-                        size = self.console.size
-                        self.console.clear()  # The terminal has wrapped the last picture.
-                    live.update(self._rich(self._frame(last)), refresh=True)
+                    if size != console.size:
+                        size = console.size
+                        console.clear()  # The terminal has wrapped the last picture.
+                    footer = f"{counts_label(last.tree.counts)}. Ctrl-C stops watching only."
+                    lines = last.lines(self.width, console.height - 2)
+                    lines = [*lines, [(clip(footer, self.width), "bright_black")]]
+                    live.update(self._rich(lines), refresh=True)
             except KeyboardInterrupt:
                 if last is not None:
-                    stack.close()
-                    self.write(last.lines(self.width, self.console.height - 4))
+                    live.stop()
+                    self.write(last.lines(self.width, console.height - 4))
                 raise
         assert last is not None  # noqa: S101
         return last
-
-    def _frame(self, picture: Picture) -> list[Line]:
-        from ...terminal.text import clip, counts_label
-
-        assert self.console is not None  # noqa: S101
-        lines = picture.lines(self.width, self.console.height - 2)
-        footer = f"{counts_label(picture.tree.counts)}. Ctrl-C stops watching only."
-        return [*lines, [(clip(footer, self.width), "bright_black")]]
 
     def conclude(self, picture: Picture, artifacts: Iterable[Artifact]) -> None:
         """Print the whole tree, the failures, the artifacts and the verdict."""
@@ -265,9 +252,3 @@ class Screen:
 
     def _encodable(self, text: str) -> str:
         return text.encode(self.encoding, "replace").decode(self.encoding)
-
-
-def clock() -> str:
-    """Return the time of the day in the site's time zone."""
-    at = now()
-    return f"{localtime(at) if at.tzinfo else at:%H:%M:%S}"
