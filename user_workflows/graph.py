@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class GraphNode(Protocol):
-    """What the graph needs of a node; nodes must be hashable, too."""
+    """The part of a node that the graph needs; nodes must be hashable, too."""
 
     @property
     def node_type(self) -> NodeType: ...
@@ -43,7 +43,7 @@ class Barrier(NamedTuple):
 
 
 class _Ends(NamedTuple, Generic[N]):
-    """Where a subtree can be entered, and what its successors wait for."""
+    """The leaves by which a subtree can be entered, and those that its successors wait for."""
 
     entries: list[N]
     exits: list[N]

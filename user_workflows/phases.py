@@ -94,7 +94,7 @@ def phase_of(state: str) -> Phase:
 
 
 class Child(NamedTuple):
-    """What the verdict on a container depends on. Equal children need to be given only once."""
+    """The part of a child that decides about its container. Equal children need to be given once."""
 
     phase: Phase
     allow_failure: bool

@@ -33,7 +33,7 @@ WHERE leaf.task_id = %s"""
 
 
 class LeafToStart(NamedTuple):
-    """What the gate and the execution of a task need of its node."""
+    """The columns of a task's node that the gate and its execution need."""
 
     pk: int
     tree_id: int
@@ -44,7 +44,7 @@ class LeafToStart(NamedTuple):
     replaced_nesting: int
     allow_failure: bool
     was_seen: bool
-    """Whether a worker has started its body before."""
+    """True if a worker has started its body before."""
 
 
 def select_leaf_to_start(task_id: str) -> LeafToStart | None:
@@ -62,7 +62,7 @@ WHERE id = %s"""
 
 
 class ContainerToSettle(NamedTuple):
-    """What it takes to settle a container, or a task with tasks below it."""
+    """The columns that it takes to settle a container, or a task with tasks below it."""
 
     pk: int
     tree_id: int

@@ -1,4 +1,4 @@
-"""The dependency graph of a workflow as a picture and in words.
+"""The dependency graph of a workflow as a picture and as text.
 
     drawing = diagram(status.tree())
 
@@ -36,7 +36,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One box in words."""
+    """One box as text."""
 
     number: int
     """From 1, in the author's order: no step waits for one with a higher number."""
@@ -45,7 +45,7 @@ class Step:
     phase: Phase
     state: str
     waits: str
-    """What the step waits for, in words."""
+    """The steps that it waits for, as text."""
     critical: bool
 
 
@@ -60,7 +60,7 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A picture, its legend and its description in words."""
+    """A picture, its legend and its description as text."""
 
     key: str
     """A prefix for ids that no other picture in the page has."""

@@ -24,7 +24,7 @@ class Change(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """What follows for a tree from the end of some of its leaves."""
+    """The consequences for a tree of the end of some of its leaves."""
 
     leaves: list[Change]
     """In tree order."""

@@ -48,13 +48,13 @@ class Execution:
     attempt: int
     """Events of an older attempt are ignored."""
     buffered: bool
-    """Whether writes are coalesced: in a worker they are, in eager mode they are not."""
+    """True in a worker, where writes are coalesced; False in eager mode."""
     phase: Phase = Phase.RUNNING
     """As last read from the database."""
     checked_at: float = field(default_factory=monotonic)
-    """When ``phase`` was read (``time.monotonic``)."""
+    """The time at which ``phase`` was read (``time.monotonic``)."""
     seen_at: float = field(default_factory=monotonic)
-    """When the last heartbeat was written (``time.monotonic``)."""
+    """The time of the last heartbeat (``time.monotonic``)."""
     begun_at: datetime = field(default_factory=now)
     begun: float = field(default_factory=monotonic)
     writing: threading.Lock = field(default_factory=threading.Lock)
@@ -89,7 +89,7 @@ class Execution:
 
     @property
     def has_unwritten(self) -> bool:
-        """Whether there is, or may soon be, something to write."""
+        """True if there is, or may soon be, something to write."""
         return bool(self.deferred or self._delta or self._counters)
 
     def counter(self) -> LoopCounter:

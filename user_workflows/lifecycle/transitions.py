@@ -55,7 +55,7 @@ _IS_SPAWNER = {"node_type": NodeType.TASK, "is_container": True}
 
 
 class LeafEnd(Enum):
-    """How an event has ended a leaf."""
+    """The ways in which an event ends a leaf."""
 
     SETTLED = auto()
     BODY_ENDED = auto()

@@ -32,7 +32,7 @@ class WorkerHealth:
     stalled_since: datetime | None = None
     """The oldest last heartbeat of these."""
     stopping_since: datetime | None = None
-    """When the first of the canceled tasks that still run was canceled."""
+    """The time at which the first of the canceled tasks that still run was canceled."""
 
 
 def worker_health(top: TreeNode, at: datetime) -> WorkerHealth:

@@ -61,7 +61,7 @@ class NodeSummary(Generic[N]):
 
     node: N
     at: datetime
-    """When the node was read."""
+    """The time at which the node was read."""
     counts: PhaseCounts = field(default_factory=PhaseCounts)
     """The tasks in the node. Stored sums are used only where there are no counts."""
 

@@ -20,19 +20,19 @@ class PlanNode:
     name: str = ""
     """The name that the user reads."""
     named: bool = False
-    """Whether the name was given with ``name=``, so that ``set_name`` leaves it alone."""
+    """True if ``name=`` has given the name, so that ``set_name`` leaves it alone."""
     task_class: str = ""
     """The task's registered name, or ``celery.chain`` and the like."""
     total_steps: int = 0
     """Steps of a leaf; a container's are the sum of its leaves'."""
     allow_failure: bool = False
-    """Whether the workflow goes on when this node fails."""
+    """True if the workflow goes on when this node fails."""
     children: list[Self] = field(default_factory=list)
     """In the author's order."""
 
     @property
     def is_container(self) -> bool:
-        """Whether this node stands for others rather than for a task."""
+        """True if this node stands for others rather than for a task."""
         return self.node_type is not NodeType.TASK
 
     def walk(self) -> Iterator[Self]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from django.db.models import ForeignKey as TreeForeignKey
 
     class MPTTModel(models.Model):
-        """What is used of MPTT's, which has no types."""
+        """The part of MPTT's model that is used; it has no types."""
 
         def get_ancestors(
             self, ascending: bool = False, include_self: bool = False

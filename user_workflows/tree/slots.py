@@ -17,7 +17,7 @@ GAP_SHARE = 1 << 12
 
 
 class Slot(NamedTuple):
-    """Where a new subtree may stand, and the node above it as it is now."""
+    """The place of a new subtree, and the node above it as it is now."""
 
     tree_id: int
     level: int

@@ -1,4 +1,4 @@
-"""Who is publishing, for which workflow, and what we keep on the request of a running task."""
+"""The context of publishing: its workflow, and our state on the request of a running task."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Submission:
     tree_id: int | None
     """None if it is not to be tracked."""
     whole: bool = True
-    """Whether plain tasks have nodes too, as they have in ``workflow()``."""
+    """True if plain tasks have nodes too, as they have in ``workflow()``."""
     published: set[str] = field(default_factory=set)
     """The ids of the tasks that the broker has taken."""
 
@@ -69,16 +69,16 @@ def publish_untracked(send: Callable[[], T]) -> T:
 
 @dataclass(slots=True, eq=False)
 class RequestState:
-    """What we keep on Celery's request of a running task, in one attribute."""
+    """Our state on Celery's request of a running task, in one attribute."""
 
     execution: Execution | None = None
     """The run of the body, if it has a node."""
     is_gated: bool = False
-    """Whether the gate has decided: a ``before_start`` that calls Celery's passes it twice."""
+    """True once the gate has decided: a ``before_start`` that calls Celery's passes it twice."""
     status: UserTaskStatus | None = None
     """The instance that ``UserTaskMixin.status`` gave last."""
     status_read_at: float = 0.0
-    """When it was read (``time.monotonic``)."""
+    """The time at which it was read (``time.monotonic``)."""
 
 
 def request_state(request: object) -> RequestState:

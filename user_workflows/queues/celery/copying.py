@@ -23,7 +23,7 @@ MAPS = ("celery.map", "celery.starmap", "celery.chunks")
 
 
 class Annotations(TypedDict, total=False):
-    """What ``tracked()`` and the arguments ``name`` and ``allow_failure`` say about a node."""
+    """The annotations of a node: by ``tracked()``, ``name=`` and ``allow_failure=``."""
 
     name: str
     allow_failure: bool

@@ -38,7 +38,7 @@ class Patch(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """What the installed Celery lacks for this patch; empty if nothing."""
+        """The reason why this patch does not fit the installed Celery; empty if it does."""
         method = vars(self.owner).get(self.attribute)
         if method is None:
             return f"Celery has no {self.name}. {self.why}"

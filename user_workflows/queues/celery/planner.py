@@ -53,7 +53,7 @@ class Call:
     args: Args
     kwargs: Kwargs
     awaits: bool = False
-    """Whether an earlier task's result will be the first argument; here it is None."""
+    """True if an earlier task's result will be the first argument; here it is None."""
 
     def arguments(self) -> dict[str, object]:
         """Return the arguments by name, as the user task sees them.
