@@ -94,7 +94,7 @@ def phase_of(state: str) -> Phase:
 
 
 class Child(NamedTuple):
-    """The part of a child that decides about its container. Equal children need to be given once."""
+    """The part of a child that its container depends on. Equal children need to be given once."""
 
     phase: Phase
     allow_failure: bool
