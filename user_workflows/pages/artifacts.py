@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, TypedDict
 from uuid import UUID
 
@@ -60,7 +61,7 @@ class ArtifactGroup:
 
     uuid: UUID
     path: list[str]
-    items: list[ArtifactItem] = field(default_factory=list)
+    items: list[ArtifactItem]
 
 
 @dataclass(slots=True, eq=False)
@@ -102,13 +103,10 @@ def _first_artifacts(artifacts: QuerySet[UserTaskArtifact]) -> tuple[list[Artifa
 
 
 def _grouped(artifacts: Iterable[Artifact], paths: Paths) -> list[ArtifactGroup]:
-    groups: list[ArtifactGroup] = []
-    for artifact in artifacts:
-        if not groups or groups[-1].uuid != artifact.status.uuid:
-            path = paths.of(artifact.status) or [artifact.status.name]
-            groups.append(ArtifactGroup(artifact.status.uuid, path))
-        groups[-1].items.append(_item(artifact))
-    return groups
+    return [
+        ArtifactGroup(node.uuid, paths.of(node) or [node.name], [_item(each) for each in found])
+        for node, found in groupby(artifacts, key=lambda artifact: artifact.status)
+    ]
 
 
 def _item(artifact: Artifact) -> ArtifactItem:

@@ -95,7 +95,8 @@ class Picture:
 
     def __post_init__(self) -> None:
         self.at = self.at or now()
-        self.nodes, self._busy = {node.pk: node for node in self.tree.walk()}, {}
+        self.nodes = {node.pk: node for node in self.tree.walk()}
+        self._busy = {}
         for node in reversed(self.nodes.values()):
             busy = [self._busy[child.pk] for child in node.children]
             if not node.is_container and not node.is_settled and node.ended_at is None:
@@ -251,7 +252,8 @@ class Picture:
         kind = "" if layout.narrow else self._kind(node, full=layout.full)
         if kind and cell_len(name) + 2 + len(kind) > free:
             kind = self._kind(node, full=False)
-        kind = kind and f"  {kind}"
+        if kind:
+            kind = f"  {kind}"
         name = clip(name, max(free - len(kind), 1), more)
         line: Line = [(start, _DIM), (f"{self.glyphs.symbols[node.phase]} ", style)]
         name_style = "" if node.phase not in (Phase.PENDING, Phase.SKIPPED) else _DIM
@@ -304,8 +306,9 @@ class Picture:
             if layout.brief or is_in_row:
                 return []
         free = max(10, layout.width - cell_len(start) - 2)
-        texts, most = wrap(reason, free), 1 if layout.brief else 3
-        if layout.brief or len(texts) > most:
+        texts = wrap(reason, free)
+        most = 1 if layout.brief else 3
+        if len(texts) > most:
             rest = " ".join(texts[most - 1 :])
             texts = [*texts[: most - 1], clip(rest, free, self.glyphs.more)]
         return [[(start, _DIM), (text, _STYLES[node.phase])] for text in texts]
