@@ -1,8 +1,4 @@
-"""The dependency graph of a workflow: which task waits for which.
-
-Works on any nested nodes that have ``node_type`` and ``children``: a plan before submission, the
-tree as stored after it, or a part of either.
-"""
+"""The dependency graph of a workflow, of a plan or of a stored tree: which task waits for which."""
 
 from __future__ import annotations
 
@@ -25,10 +21,8 @@ class GraphNode(Protocol):
 
     @property
     def node_type(self) -> NodeType: ...
-
     @property
     def allow_failure(self) -> bool: ...
-
     @property
     def children(self) -> Sequence[Self]: ...
 
@@ -52,13 +46,8 @@ class _Ends(NamedTuple, Generic[N]):
 def dependencies(root: N, *, partial: bool = False) -> Graph:
     """Return the graph below ``root``: an edge leads from a leaf to each leaf that waits for it.
 
-    Its nodes are the given node objects themselves, and ``Barrier``s. What a failure of ``leaf``
-    prevents is ``prevented(graph, [leaf])``. Size: linear in the number of nodes.
-
-    Args:
-        root: the top of a tree.
-        partial: the children of some containers were not read. A container without children then
-            stands in the graph itself, for all that is in it.
+    Its nodes are the given node objects themselves, and ``Barrier``s; its size is linear. If it is
+    ``partial``, a container whose children were not read stands in it itself, for all of them.
     """
     import networkx as nx
 

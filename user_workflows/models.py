@@ -1,7 +1,4 @@
-"""The nodes of workflow trees and the artifacts that tasks leave for their users.
-
-The methods here are thin: what they do lives in ``tree`` and ``lifecycle``.
-"""
+"""The tables: nodes and artifacts. What their methods do lives in ``tree`` and ``lifecycle``."""
 
 from __future__ import annotations
 
@@ -43,9 +40,8 @@ _NODE_TYPES = {f"celery.{node_type.value}": node_type for node_type in NodeType}
 class UserTaskStatus(TreeModel):
     """One node of a workflow: a Celery task, or the chain, group or chord around some.
 
-    The columns of its place in the tree, of its phase and steps are in ``TreeModel``. Rows may be
-    made and changed in the plain Django way as well: ``save()`` derives ``phase``, ``node_type``
-    and the place, and writes only the columns that were changed.
+    ``TreeModel`` has the columns of its place, phase and steps. Rows may be made and changed in
+    the plain Django way as well: ``save()`` derives ``phase``, ``node_type`` and the place.
     """
 
     PENDING = Phase.PENDING.state
@@ -166,17 +162,12 @@ class UserTaskStatus(TreeModel):
         """Do not warn that MySQL leaves out a partial index: it is meant to."""
         return [found for found in super().check(**kwargs) if found.id != "models.W037"]
 
-    # -- saving ---------------------------------------------------------------------------------
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store a node that was made or changed in the plain way.
 
         A new node is put behind its siblings. Of an existing one only changed columns are
-        written. A new terminal ``state`` takes effect as ``succeed()``, ``fail()`` or
-        ``cancel()`` would have.
-
-        Raises:
-            TreeOperationRefused: the node's ``parent`` was changed.
+        written; a new ``parent`` raises TreeOperationRefused. A new terminal ``state`` takes
+        effect as ``succeed()``, ``fail()`` or ``cancel()`` would have.
         """
         self.name, self.state = self.name[:MAX_TEXT_LENGTH], self.state[:MAX_TEXT_LENGTH]
         if self._state.adding:
@@ -194,8 +185,6 @@ class UserTaskStatus(TreeModel):
         if self.phase.is_terminal and self.settled_at is None:
             self.settled_at = now()
 
-    # -- reading --------------------------------------------------------------------------------
-
     @property
     def state_text(self) -> Any:
         """The state in the reader's language; a text set by the task as it is."""
@@ -204,8 +193,7 @@ class UserTaskStatus(TreeModel):
     def get_absolute_url(self) -> str:
         """Return the page of the workflow; for a part of one, with the way to it open.
 
-        Raises:
-            ImproperlyConfigured: the site does not include ``user_workflows.pages.urls``.
+        Raises ImproperlyConfigured if the site does not include ``user_workflows.pages.urls``.
         """
         root = self if self.parent_id is None else type(self).objects.get(pk=self.tree_id)
         try:
@@ -221,11 +209,8 @@ class UserTaskStatus(TreeModel):
     ) -> ArtifactQuerySet:
         """Return the artifacts of this node and all below it, in tree order.
 
-        Copies of a leaf's error that containers carry are left out.
-
-        Args:
-            name: only those of this name.
-            phase: only those of nodes in this phase.
+        Only those of this ``name``, or of nodes in this ``phase``. Copies of a leaf's error that
+        containers carry are left out.
         """
         artifacts = UserTaskArtifact.objects.below(self)
         artifacts = artifacts.exclude(name=UserTaskArtifact.ERROR, status__is_container=True)
@@ -235,8 +220,6 @@ class UserTaskStatus(TreeModel):
             artifacts = artifacts.filter(status__phase=Phase(phase))
         return artifacts.order_by("status__lft", "pk")
 
-    # -- changing -------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Mark the task as started, or raise TaskCanceledException if it was canceled before."""
         transitions.start(self)
@@ -244,10 +227,8 @@ class UserTaskStatus(TreeModel):
     def increment_completed_steps(self, steps: int = 1) -> None:
         """Count ``steps`` more steps as done; the containers above count them too.
 
-        Inside a task's body this is cheap: writes are coalesced, at most one per 0.5 s.
-
-        Raises:
-            TaskCanceledException: the task was canceled; noticed within 0.5 s.
+        Inside a task's body this is cheap: at most one write per 0.5 s, which also notices a
+        cancellation, and raises TaskCanceledException.
         """
         progress.advance(self, completed=steps)
 
@@ -258,10 +239,8 @@ class UserTaskStatus(TreeModel):
     def set_state(self, custom_state: str) -> None:
         """Store what the task does now, in a text for its user: "Sending messages".
 
-        The chains around the task show it, too, up to the next group.
-
-        Raises:
-            TaskCanceledException: the task was canceled.
+        The chains around the task show it, too, up to the next group. Raises
+        TaskCanceledException if the task was canceled.
         """
         progress.set_state(self, custom_state)
 
@@ -308,19 +287,12 @@ class UserTaskStatus(TreeModel):
         url: str = "",
         content_type: str = "",
     ) -> UserTaskArtifact:
-        """Store something for the user: a text, a file or a link.
+        """Store something for the user: a text, a file or a link, under a name they read.
 
-        Where the node was deleted meanwhile nothing is stored.
-
-        Args:
-            name: what the user reads; several artifacts may have the same.
-            text: kept in the database.
-            file: copied in pieces to the storage of artifacts, under a name of its own there.
-            url: an address that begins with ``http:`` or ``https:``.
-            content_type: what the content is, such as ``text/csv``; nothing is guessed.
-
-        Raises:
-            ValidationError: ``url`` is no such address.
+        Several artifacts may have the same name. A file is copied in pieces to the storage of
+        artifacts. A ``url`` that does not begin with ``http:`` or ``https:`` raises
+        ValidationError. ``content_type`` is not guessed. Where the node was deleted meanwhile
+        nothing is stored.
         """
         if url:
             _WEB_ADDRESS(url)
@@ -372,12 +344,8 @@ class UserTaskArtifact(models.Model):
         verbose_name_plural = _("user task artifacts")
 
     def __str__(self) -> str:
-        if self.file:
-            content = self.file.name
-        elif self.url:
-            content = self.url
-        else:
-            content = self.text if len(self.text) <= 50 else f"{self.text[:47]}..."
+        text = self.text if len(self.text) <= 50 else f"{self.text[:47]}..."
+        content = (self.file and self.file.name) or self.url or text
         return f"<UserTaskArtifact: ({self.name}) {content}>"
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:

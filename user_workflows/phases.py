@@ -1,7 +1,4 @@
-"""Types and phases of nodes, the phases that may follow each, and the verdict of a container.
-
-Everything that decides a state asks this module; nothing here touches the database.
-"""
+"""Types and phases of nodes, the phases that may follow each, and the verdict of a container."""
 
 from __future__ import annotations
 

@@ -88,11 +88,10 @@ def _settle(container: ContainerToSettle) -> bool:
         Child(Phase(phase), allowed, True)
         for phase, allowed in children.values_list("phase", "allow_failure").distinct()
     ]
-    columns: dict[str, int | None]
+    columns: dict[str, int | None] = {}
     if container.node_type != NodeType.TASK:
         columns, phase = {**leaf_sums(container)}, verdict(outcomes)
     else:
-        columns = {}
         phase = verdict([*outcomes, Child(Phase(container.phase), False, True)])
         if phase in BREAKS and phase != container.phase:
             cause = children.filter(phase=phase).values_list("pk", flat=True).first()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from django.utils.timezone import now
 
@@ -13,9 +13,6 @@ from ..db.statements import select_node
 from ..db.tables import statuses
 from ..phases import Phase
 from ..tree.nodes import StoredNode, TreeNode
-
-if TYPE_CHECKING:
-    from ..models import UserTaskStatus
 
 
 class SettledNode(NamedTuple):
@@ -37,25 +34,16 @@ def send_signals(settled: Iterable[SettledNode]) -> None:
     has_listeners = user_task_stopped.has_listeners(statuses().model)
     wanted = [node for node in settled if has_listeners or node.is_root]
     for batch in chunked(wanted):
-        found = _fresh_instances([node.pk for node in batch])
-        for status in filter(None, (found.get(node.pk) for node in batch)):
+        pks = [node.pk for node in batch]
+        # Most tasks end alone, so one key has a quick way.
+        found = map(statuses().in_bulk(pks).get, pks) if len(pks) > 1 else [select_node(pks[0])]
+        for status in filter(None, found):
             if has_listeners:
                 user_task_stopped.send_robust(type(status), status=status)
             if status.parent_id is None:
-                _send_finished(status)
+                verdict = Phase(status.phase)
+                workflow_finished.send_robust(type(status), status=status, verdict=verdict)
                 statuses().filter(pk=status.pk).update(finished_sent_at=now())
-
-
-def _fresh_instances(pks: list[int]) -> dict[int, UserTaskStatus]:
-    """Return fresh instances by their keys. Most tasks end alone, so one key has a quick way."""
-    if len(pks) > 1:
-        return statuses().in_bulk(pks)
-    node = select_node(pks[0])
-    return {node.pk: node} if node else {}
-
-
-def _send_finished(status: UserTaskStatus) -> None:
-    workflow_finished.send_robust(type(status), status=status, verdict=Phase(status.phase))
 
 
 def send_missed_signal(pk: int) -> bool:
@@ -63,5 +51,6 @@ def send_missed_signal(pk: int) -> bool:
     unsent = statuses().filter(pk=pk, finished_sent_at__isnull=True, settled_at__isnull=False)
     if not unsent.update(finished_sent_at=now()):
         return False
-    _send_finished(statuses().get(pk=pk))
+    status = statuses().get(pk=pk)
+    workflow_finished.send_robust(type(status), status=status, verdict=Phase(status.phase))
     return True

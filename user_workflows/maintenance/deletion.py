@@ -45,8 +45,8 @@ def purgeable(before: datetime) -> StatusQuerySet:
 
 
 def _unchanged_roots(before: datetime) -> StatusQuerySet:
-    roots = UserTaskStatus.objects.roots().filter(created__lt=before, modified__lt=before)
-    return roots.order_by("pk")
+    roots = UserTaskStatus.objects.roots().order_by("pk")
+    return roots.filter(created__lt=before, modified__lt=before)
 
 
 def _active_or_recent(before: datetime) -> StatusQuerySet:
@@ -67,8 +67,7 @@ def purge(before: datetime) -> Iterator[Purged]:
     last = 0
     while True:
         with status_atomic():
-            roots = _unchanged_roots(before).filter(pk__gt=last)
-            roots = with_row_locks(roots, for_deletion=True)
+            roots = with_row_locks(_unchanged_roots(before).filter(pk__gt=last), for_deletion=True)
             found = dict(roots.values_list("pk", "settled_at")[:BATCH_SIZE])
             if not found:
                 return
@@ -142,10 +141,8 @@ DELETE_TRIES = 5
 def delete_workflow(root: UserTaskStatus) -> None:
     """Delete a whole workflow with its artifacts; one that is open is canceled first.
 
-    Raises:
-        ProtectedError: rows of other apps protect it, so it goes on as before.
-        RestrictedError: likewise.
-        IntegrityError: in each attempt its tasks have added rows.
+    Raises ProtectedError or RestrictedError where rows of other apps protect it, so that it goes
+    on as before, and IntegrityError where in each attempt its tasks have added rows.
     """
     # Raises before it is canceled: a workflow that stays is to go on.
     Collector(root._state.db or "default", root).collect([root])
@@ -156,10 +153,8 @@ def delete_workflow(root: UserTaskStatus) -> None:
             with status_atomic():
                 for found in UserTaskStatus.objects.filter(pk=root.pk):
                     found.delete()
-        except (ProtectedError, RestrictedError):
-            raise
-        except IntegrityError:
-            if attempt == DELETE_TRIES - 1:
-                raise
-        else:
             return
+        except IntegrityError as error:
+            is_refused = isinstance(error, (ProtectedError, RestrictedError))
+            if is_refused or attempt == DELETE_TRIES - 1:
+                raise

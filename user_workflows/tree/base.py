@@ -109,12 +109,11 @@ class TreeModel(MPTTModel):
 
     def _columns(self, named: Iterable[str] | None = None) -> dict[str, object]:
         """Return the columns that are loaded, or those of them whose fields are ``named``."""
-        deferred, wanted = self.get_deferred_fields(), None if named is None else {*named}
+        loaded, wanted = vars(self), None if named is None else {*named}
         return {
-            field.attname: self.__dict__[field.attname]
+            field.attname: loaded[field.attname]
             for field in self._meta.concrete_fields
-            if field.attname not in deferred
-            and (wanted is None or {field.name, field.attname} & wanted)
+            if field.attname in loaded and (wanted is None or wanted & {field.name, field.attname})
         }
 
     def note_stored(self) -> None:
@@ -146,11 +145,7 @@ class TreeModel(MPTTModel):
         self.note_stored()
 
     def _update(self, *args: Any, except_for: str, **kwargs: Any) -> bool:
-        """Write the changed columns but one; return whether that one was changed.
-
-        Raises:
-            TreeOperationRefused: the node's ``parent`` was changed.
-        """
+        """Write the changed columns but one; return whether that one was changed."""
         changed = {k: v for k, v in self._columns().items() if v != self._stored.get(k)}
         if "parent_id" in changed:
             raise TreeOperationRefused("A node stays in the place where it was submitted.")
@@ -162,8 +157,7 @@ class TreeModel(MPTTModel):
         if changed:
             self.modified = now()
             super().save(*args[:3], **{**kwargs, "update_fields": {*changed, "modified"}})
-            using = status_connection().alias
-            restamp_if_slow(self.modified, self.modified, using, pk=self.pk)
+            restamp_if_slow(self.modified, self.modified, status_connection().alias, pk=self.pk)
         self._stored.update(changed)
         return excepted
 
@@ -224,7 +218,7 @@ class TreeModel(MPTTModel):
     # MPTT's methods, where gaps would mislead its arithmetic.
 
     def get_descendant_count(self) -> int:
-        """Return the number of nodes below this one. One query: the bounds have gaps."""
+        """Return the number of nodes below this one. One query."""
         if self.pk is None:
             return 0
         subtree = type(self).objects.filter(within(self.pk, self.tree_id))

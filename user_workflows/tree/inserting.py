@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from ..models import UserTaskStatus
     from ..planning.plan import PlanNode
 
+    Plan = list[Placed[PlanNode]]
+
 Columns = dict[str, Any]
 
 #: Rows of one INSERT at most.
 MAX_ROWS_PER_INSERT = 5000
 
 
-def insert_tree(
-    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
-) -> UserTaskStatus:
+def insert_tree(placed: Plan, above: StoredNode | None, shared: Columns) -> UserTaskStatus:
     """Insert planned nodes, parents first, and return the top one, which hangs under ``above``.
 
     Columns in ``shared`` are the same in all. Of the others no instance is kept: 10,000 take 50 MB.
@@ -53,9 +53,7 @@ def _columns(place: Placed[PlanNode], **keys: object) -> Columns:
     }
 
 
-def _insert_levels(
-    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
-) -> UserTaskStatus:
+def _insert_levels(placed: Plan, above: StoredNode | None, shared: Columns) -> UserTaskStatus:
     pks: dict[int, int] = {}
     top: UserTaskStatus | None = None
     tree_id = above.tree_id if above else 0
@@ -95,9 +93,7 @@ def _can_copy() -> bool:
     return has_psycopg(status_connection())
 
 
-def _copy_rows(
-    placed: list[Placed[PlanNode]], above: StoredNode | None, shared: Columns
-) -> UserTaskStatus:
+def _copy_rows(placed: Plan, above: StoredNode | None, shared: Columns) -> UserTaskStatus:
     """Stream the rows in to PostgreSQL, under keys taken from their sequence beforehand.
 
     A tenth of the processor time of the other way: the ORM prepares each value of each row.
