@@ -1,7 +1,8 @@
 """Events on leaves: started, retried, ended; and what follows from each for the tree.
 
-Writes of a single row commit by themselves and hold no other lock: with eight processes, locking
-the ancestors gave deadlocks. The reaper completes what a crash leaves between two statements.
+Writes of a single row commit by themselves and hold no other lock. With eight processes that was
+exact and free of deadlocks; locking the ancestors was not. The reaper completes what a crash
+leaves between two statements.
 """
 
 from __future__ import annotations
