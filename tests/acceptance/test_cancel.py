@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from celery import current_app
 from celery.result import AsyncResult
 
 from tests.acceptance import tasks
@@ -12,7 +13,6 @@ from tests.acceptance.trees import bodies, caused, drain, errors, find_leaf, pha
 from user_workflows.canvas import chain, chord, group, workflow
 from user_workflows.models import UserTaskStatus
 from user_workflows.phases import Phase
-from user_workflows.queues.celery import handlers
 from user_workflows.testing import tree_as_text
 
 DONE, CANCELED, SKIPPED = Phase.SUCCEEDED, Phase.CANCELED, Phase.SKIPPED
@@ -45,7 +45,7 @@ def test_a_task_that_ignores_its_cancellation_stays_canceled_and_nothing_follows
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate alone must hold: the workers are not told."""
-    monkeypatch.setattr(handlers, "revoke_tasks", lambda *args, **kwargs: None)
+    monkeypatch.setattr(current_app.control, "revoke", lambda *args, **kwargs: None)
     canvas = chain(step(tasks.hold_plain, "deaf"), step(tasks.add, "b"), step(tasks.add, "c"))
     root = workflow(canvas, user=user).delay()
     worker.wait_for("ran", "deaf")
@@ -65,7 +65,7 @@ def test_canceled_chord_headers_that_wait_never_run_and_all_is_settled_at_once(
     worker: Worker, user: Any, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     if not told:
-        monkeypatch.setattr(handlers, "revoke_tasks", lambda *args, **kwargs: None)
+        monkeypatch.setattr(current_app.control, "revoke", lambda *args, **kwargs: None)
     for countdown in (1, 5, 25):
         header = [step(tasks.work, name).set(countdown=countdown) for name in "abc"]
         canvas = chain(chord(header, step(tasks.work, "body")), step(tasks.add, "d"))
