@@ -1,6 +1,6 @@
-"""What the tree must say, from DESIGN's table of semantics: slow, obvious, and written apart.
+"""The outcome of a tree by docs/reference/states.md: slow, obvious, and written apart.
 
-Nothing here uses the library's ``phases``, ``graph`` or ``rollup``; phases are plain strings.
+Nothing here uses the library's ``phases``, ``graph`` or ``lifecycle``; phases are plain strings.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def is_settled(item: Item) -> bool:
 
 
 def phase(item: Item) -> str:
-    """A leaf's own phase, a container's by its children: section 6's precedence, line by line.
+    """A leaf's own phase, a container's by its children, as docs/reference/states.md says.
 
     Containers in which there is no task say nothing about the one that they are in.
     """
