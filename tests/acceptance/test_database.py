@@ -65,7 +65,7 @@ def test_a_database_that_is_away_for_a_moment_does_not_lose_states(
         worker.wait_for("ran", name)
     with refusing_others():
         worker.let_go("moment")
-        until(lambda: worker.log.read_text().count("is not written yet") >= 2, "two refusals")
+        until(lambda: worker.log.read_text().count("Retrying in") >= 2, "two refusals")
     after = settled(root)
 
     assert set(phases(after).values()) == {Phase.SUCCEEDED}, tree_as_text(after)
