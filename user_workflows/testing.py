@@ -227,7 +227,8 @@ def manual_worker() -> Iterator[ManualWorker]:
         if connection.transport.driver_type != "memory":
             raise ImproperlyConfigured("manual_worker() needs memory:// as Celery's broker.")
     worker = ManualWorker()
-    after_task_publish.connect(worker._receive)
+    # Weak, its end would have Celery 5.5 and 5.6 lose receivers (``Signal._remove_receiver``).
+    after_task_publish.connect(worker._receive, weak=False)
     try:
         with run_eagerly(False), progress.use_writer(worker._writer):
             yield worker
